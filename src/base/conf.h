@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * base/conf.h -- the configuration: a glance-api.conf (oslo.config's INI dialect) read against a
+ * table of the options there are. */
+#pragma once
+
+#include "util.h"
+
+struct conf;
+struct err;
+
+enum conf_type {
+	CONF_STRING,
+	CONF_INT,    /* min..max of the table */
+	CONF_BOOL,   /* true/false, yes/no, on/off, 1/0, any case */
+	CONF_LIST,   /* comma-separated, blanks trimmed, "[...]" around it allowed */
+	CONF_MULTI,  /* the option may be repeated; every value counts */
+	CONF_CHOICE, /* one of `choices` */
+};
+
+struct conf_option {
+	const char *section, *name;
+	enum conf_type type;
+	const char *fallback; /* default, as it would be written; NULL: none */
+	const char *help;     /* one sentence, for the reference */
+	int64_t min, max;     /* CONF_INT; both 0: no bound */
+	const char *choices;  /* CONF_CHOICE: "a|b|c" */
+};
+
+/* Called for each warning: an unknown option, a deprecated one. @line is 1-based, 0 if none. */
+typedef void conf_warn_fn(void *cls, const char *path, unsigned line, const char *message);
+
+/* An empty configuration over @options, a table that ends with a NULL section and outlives it. */
+int conf_new(const struct conf_option *options, struct conf **ret, struct err *err);
+void conf_free(struct conf *c);
+void conf_free_p(struct conf **c);
+
+/* Read @path. A syntax error or a bad value is an error that names file and line; an unknown
+ * option is a warning. "$name" and "${section.name}" in values are replaced as oslo.config does. */
+int conf_read(struct conf *c, const char *path, conf_warn_fn *warn, void *cls, struct err *err);
+
+/* As if the option stood in the file. The command line uses it. */
+int conf_set(struct conf *c, const char *section, const char *name, const char *value, struct err *err);
+
+/* Getters. Asking for an option that is not in the table, or as another type, is a bug (assert).
+ * Strings are borrowed from @c; NULL if unset and without default. */
+const char *conf_str(const struct conf *c, const char *section, const char *name);
+int64_t conf_int(const struct conf *c, const char *section, const char *name);
+bool conf_bool(const struct conf *c, const char *section, const char *name);
+/* LIST and MULTI: the values, *ret_n of them. */
+const char *const *conf_list(const struct conf *c, const char *section, const char *name, size_t *ret_n);
+bool conf_is_set(const struct conf *c, const char *section, const char *name); /* not by default */
+
+/* Sections named in `enabled_backends` are the operator's own: let the options of section @like
+ * be valid in section @section too. */
+int conf_alias_section(struct conf *c, const char *section, const char *like, struct err *err);

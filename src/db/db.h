@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * db/db.h -- transactions and rows, whatever the database. Drivers: db/driver.h.
+ *
+ * Everything is read and written through a transaction. A read transaction sees one consistent
+ * state. A write transaction is serial with every other one: what it read cannot change before it
+ * commits. db_commit() returns once the change is durable; the driver commits whatever transactions
+ * are waiting at that moment together. So a write transaction is short: no I/O but the database's
+ * between db_begin() and db_commit().
+ *
+ * Threads: any number may begin transactions at a time; one transaction belongs to one thread. */
+#pragma once
+
+#include "image/image.h"
+#include "image/query.h"
+
+struct db;
+struct db_tx;
+struct err;
+
+/* @url as in [database] connection: "sqlite:////absolute/path" or "sqlite:///relative/path".
+ * Creates the database and glint's own tables where they are missing (see db_check). */
+int db_open(const char *url, struct db **ret, struct err *err);
+void db_close(struct db *db); /* no transaction may be open */
+void db_close_p(struct db **db);
+
+enum db_mode { DB_READ, DB_WRITE };
+int db_begin(struct db *db, enum db_mode mode, struct db_tx **ret, struct err *err);
+/* Takes *tx whether or not it succeeds. On failure nothing of the transaction happened. */
+int db_commit(struct db_tx **tx, struct err *err);
+void db_abort(struct db_tx *tx); /* NULL is fine; also the right end of a read transaction */
+void db_abort_p(struct db_tx **tx);
+
+/* The schema. version: of the Images tables, e.g. "wallaby_contract01"; glint's own as a number. */
+struct db_version {
+	char images[64];
+	int glint;
+};
+int db_version(struct db *db, struct db_version *ret, struct err *err);
+
+/* -- images ------------------------------------------------------------------------------------ */
+
+/* With properties, tags and active locations. ERR_NOT_FOUND if there is none; deleted ones are
+ * found only with @with_deleted. Strings go to @a. */
+int db_image_get(struct db_tx *tx, const char *id, bool with_deleted, struct arena *a, struct image *ret,
+		 struct err *err);
+
+/* ERR_CONFLICT if the id was ever used. Writes properties and tags, not locations. */
+int db_image_insert(struct db_tx *tx, const struct image *img, struct err *err);
+
+/* Make the stored image @before look like @after: base columns, properties, tags. Both come from
+ * this transaction. A removed property keeps its row, marked deleted, and is revived when set again. */
+int db_image_update(struct db_tx *tx, const struct image *before, const struct image *after, struct err *err);
+
+/* Soft delete as Glance does it: image, properties, tags, members and locations, all at @now. */
+int db_image_delete(struct db_tx *tx, const char *id, int64_t now, struct err *err);
+
+int db_location_add(struct db_tx *tx, const char *image_id, const char *url, const char *metadata,
+		    int64_t now, struct err *err);
+
+/* Called for each row in order. @img and what it points to live for the call. Return non-zero to
+ * stop; that value is passed on. Locations are not loaded. */
+typedef int db_image_fn(void *cls, const struct image *img, struct err *err);
+
+/* The page that @q asks for. ERR_INVALID if the marker is not an image the caller can see. */
+int db_image_list(struct db_tx *tx, const struct image_query *q, db_image_fn *fn, void *cls, struct err *err);
+
+/* -- members ----------------------------------------------------------------------------------- */
+
+int db_member_get(struct db_tx *tx, const char *image_id, const char *member_id, struct arena *a,
+		  struct image_member *ret, struct err *err);
+typedef int db_member_fn(void *cls, const struct image_member *m, struct err *err);
+/* Oldest first. @only NULL: all of them. */
+int db_member_list(struct db_tx *tx, const char *image_id, const char *only, db_member_fn *fn, void *cls,
+		   struct err *err);
+int db_member_count(struct db_tx *tx, const char *image_id, int64_t *ret, struct err *err);
+/* ERR_CONFLICT if there already is one that is not deleted. */
+int db_member_insert(struct db_tx *tx, const struct image_member *m, struct err *err);
+int db_member_update(struct db_tx *tx, const struct image_member *m, struct err *err); /* status, updated_at */
+int db_member_delete(struct db_tx *tx, const char *image_id, const char *member_id, int64_t now,
+		     struct err *err);
+
+/* -- uploads under way (glint's own) ----------------------------------------------------------- */
+
+/* One row while a node writes an image's bytes. It is what a restart after a crash, and a delete
+ * during the upload, go by. */
+struct db_upload {
+	char image_id[UUID_LEN + 1];
+	const char *node; /* host name of the process's machine */
+	int64_t started_at;
+};
+int db_upload_insert(struct db_tx *tx, const struct db_upload *u, struct err *err);
+int db_upload_get(struct db_tx *tx, const char *image_id, struct arena *a, struct db_upload *ret,
+		  struct err *err); /* ERR_NOT_FOUND */
+int db_upload_delete(struct db_tx *tx, const char *image_id, struct err *err); /* absent is fine */
+typedef int db_upload_fn(void *cls, const struct db_upload *u, struct err *err);
+int db_upload_list(struct db_tx *tx, const char *node, db_upload_fn *fn, void *cls, struct err *err);
+
+/* -- bytes to remove (glint's own) ------------------------------------------------------------- */
+
+/* A location whose image is gone: written in the transaction that deletes the image, removed once
+ * the store has removed the bytes. */
+struct db_removal {
+	int64_t id; /* set by the database */
+	char image_id[UUID_LEN + 1];
+	const char *url;
+	int64_t n_attempts, next_attempt_at;
+};
+int db_removal_insert(struct db_tx *tx, const struct db_removal *r, struct err *err);
+typedef int db_removal_fn(void *cls, const struct db_removal *r, struct err *err);
+/* Those with next_attempt_at <= @now, oldest first, at most @max. */
+int db_removal_due(struct db_tx *tx, int64_t now, int64_t max, db_removal_fn *fn, void *cls, struct err *err);
+int db_removal_retry(struct db_tx *tx, int64_t id, int64_t next_attempt_at, struct err *err); /* n_attempts + 1 */
+int db_removal_delete(struct db_tx *tx, int64_t id, struct err *err);
+int db_removal_count(struct db_tx *tx, int64_t *ret_n, int64_t *ret_n_failed_before, struct err *err);
+
+/* -- the journal of events, and how far each driver has delivered it (glint's own) --------------- */
+
+enum event_priority { EVENT_INFO, EVENT_WARN, EVENT_ERROR };
+
+struct db_event {
+	int64_t offset;      /* set by the database: grows in commit order, never reused */
+	const char *subject; /* id of the image, task ... the event is about */
+	int64_t seq;         /* set by the database: 1, 2, 3 ... within the subject, no gap ever */
+	char message_id[UUID_LEN + 1];
+	const char *event_type;
+	enum event_priority priority;
+	int64_t timestamp;                                /* microseconds since the epoch */
+	const char *payload;                              /* one JSON value as text */
+	const char *request_id, *user_id, *project_id;    /* who did it; NULL: nobody we know */
+};
+
+/* Appends; fills nothing in. The sequence of a subject goes on across pruning. */
+int db_event_insert(struct db_tx *tx, const struct db_event *e, struct err *err);
+typedef int db_event_fn(void *cls, const struct db_event *e, struct err *err);
+/* Those with offset > @after, in order, at most @max rows. */
+int db_event_read(struct db_tx *tx, int64_t after, int64_t max, db_event_fn *fn, void *cls, struct err *err);
+/* First offset whose timestamp is >= @when; one past the end if there is none. */
+int db_event_find(struct db_tx *tx, int64_t when, int64_t *ret_offset, struct err *err);
+
+struct db_journal {
+	int64_t first, last;       /* offsets of the oldest and newest row; 0 when empty (see last_ever) */
+	int64_t last_ever;         /* newest offset ever given out */
+	int64_t n_events;
+	int64_t n_bytes;           /* of payload and names, roughly what they take */
+	int64_t oldest_timestamp;
+};
+int db_journal(struct db_tx *tx, struct db_journal *ret, struct err *err);
+
+/* Remove at most @max_rows rows, oldest first, with offset <= @upto and (timestamp < @older_than or
+ * the journal holds more than @max_bytes). *ret_n: how many went. */
+int db_event_prune(struct db_tx *tx, int64_t upto, int64_t older_than, int64_t max_bytes, int64_t max_rows,
+		   int64_t *ret_n, struct err *err);
+
+struct db_cursor {
+	char driver[32];
+	int64_t offset;     /* everything up to here is delivered or set aside */
+	int64_t n_delivered, n_retries, n_set_aside;
+	int64_t updated_at;
+	char problem[256];  /* what it is struggling with; empty while all is well */
+};
+/* ERR_NOT_FOUND when the driver has never run. */
+int db_cursor_get(struct db_tx *tx, const char *driver, struct db_cursor *ret, struct err *err);
+int db_cursor_put(struct db_tx *tx, const struct db_cursor *c, struct err *err); /* insert or replace */
+int db_cursor_delete(struct db_tx *tx, const char *driver, struct err *err);
+typedef int db_cursor_fn(void *cls, const struct db_cursor *c, struct err *err);
+int db_cursor_list(struct db_tx *tx, db_cursor_fn *fn, void *cls, struct err *err);
+
+/* A replay: `glint notifications replay` writes it (from another process), the relay picks it up. */
+struct db_replay {
+	int64_t id; /* set by the database */
+	char driver[32];
+	int64_t next, last; /* offsets still to hand out again, both inclusive */
+};
+int db_replay_insert(struct db_tx *tx, const struct db_replay *r, struct err *err);
+int db_replay_next(struct db_tx *tx, const char *driver, struct db_replay *ret, struct err *err); /* oldest; ERR_NOT_FOUND */
+int db_replay_advance(struct db_tx *tx, int64_t id, int64_t next, struct err *err); /* done when past last: row removed */
+
+/* -- housekeeping ------------------------------------------------------------------------------ */
+
+/* Rows of properties, tags, members, locations that were soft-deleted before @older_than go away,
+ * at most @max_rows; the images' own rows stay, so that an id is never given out twice. */
+int db_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err);

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * http/http.h -- an HTTP/1.1 server for few, large, precious bodies and many small answers. It knows
+ * nothing about images.
+ *
+ * Event loops (epoll, one a core) accept, parse and answer; a route says where its handler runs:
+ *
+ *   HTTP_INLINE  on the event loop: must not block. The body (if any) is read in whole before.
+ *   HTTP_WORKER  on a pool thread: may block. The body is read in whole before, by the loop.
+ *   HTTP_STREAM  on a pool thread of its own pool: may block, reads the body itself, piece by piece.
+ *
+ * A handler answers exactly once, with one of the http_reply functions, before it returns.
+ * Files are sent with sendfile(2) by loops that do nothing else, so a slow disk stalls no request. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/buf.h"
+
+struct err;
+struct http_request;
+struct http_server;
+
+enum http_run { HTTP_INLINE, HTTP_WORKER, HTTP_STREAM };
+
+typedef void http_handler_fn(void *cls, struct http_request *req);
+
+struct http_route {
+	const char *method; /* "GET"; the table ends with NULL */
+	const char *path;   /* "/v2/images/{image_id}/file": {name} matches one non-empty segment */
+	enum http_run run;
+	http_handler_fn *handle;
+};
+
+struct http_config {
+	const char *listen;         /* "127.0.0.1:9292", "[::1]:9292", port 0: any free one */
+	const struct http_route *routes;
+	void *cls;                  /* handed to every handler */
+	http_handler_fn *not_found; /* INLINE; a path that no route knows. NULL: a plain 404 */
+
+	unsigned n_loops;           /* 0: one a core */
+	unsigned max_connections;   /* beyond it, accepting pauses */
+	unsigned max_workers;       /* threads for HTTP_WORKER */
+	unsigned max_streams;       /* threads for HTTP_STREAM */
+	size_t max_header_bytes;    /* request line and headers together; beyond: 431 */
+	unsigned max_headers;       /* number of header lines; beyond: 431 */
+	size_t max_body_bytes;      /* bodies read in whole; beyond: 413 */
+	size_t max_request_id_bytes;/* X-Openstack-Request-Id from the client; beyond: 431 */
+
+	int64_t idle_timeout_us;    /* a kept-alive connection without a request */
+	int64_t header_timeout_us;  /* from the first octet of a request to the end of its headers */
+	int64_t body_timeout_us;    /* without a single octet of the body, or of room for the answer */
+	int64_t min_rate_bytes;     /* octets a second, averaged over body_timeout: slower bodies end with
+				       408, slower readers are cut off. 0: no such rule */
+};
+
+/* Binds and listens; answers once http_start() has been called. */
+int http_new(const struct http_config *config, struct http_server **ret, struct err *err);
+const char *http_address(const struct http_server *s); /* "127.0.0.1:9292", the real port. Borrowed */
+int http_start(struct http_server *s, struct err *err);
+/* Accept no more, close idle connections, let running requests finish for at most @timeout_us, then
+ * cut them off. Every handler and every http_sent_fn has returned when this does. */
+void http_stop(struct http_server *s, int64_t timeout_us);
+void http_free(struct http_server *s);
+
+/* -- the request; all text is borrowed and lives as long as the request --------------------------- */
+
+struct arena *http_arena(struct http_request *req); /* freed after the answer is sent */
+const char *http_method(const struct http_request *req);
+const char *http_path(const struct http_request *req);              /* as sent, without the query */
+const char *http_param(const struct http_request *req, const char *name); /* percent-decoded; never NULL for a name of the route */
+/* First header of that name (any case), trimmed; NULL if there is none. */
+const char *http_header(const struct http_request *req, const char *name);
+unsigned http_header_count(const struct http_request *req, const char *name);
+const char *http_request_id(const struct http_request *req); /* "req-..."; every answer carries it */
+const char *http_peer(const struct http_request *req);       /* numeric address of the client */
+
+struct http_pair {
+	const char *name, *value; /* percent- and plus-decoded, valid UTF-8, no NUL (else the server said 400) */
+};
+const struct http_pair *http_query(const struct http_request *req, size_t *ret_n); /* in order */
+
+/* INLINE and WORKER: the body. */
+const char *http_body(const struct http_request *req, size_t *ret_n);
+bool http_has_body(const struct http_request *req); /* a Content-Length > 0, or chunked */
+
+/* STREAM: the next piece of the body, at most @n octets; blocks. 0: the end. Negative:
+ * ERR_DISCONNECTED (the text says how many octets were still expected, if that is known),
+ * ERR_TIMEOUT, ERR_INVALID (broken chunks). Answers `Expect: 100-continue` at the first call, so a
+ * handler that refuses before it reads spares the client the body. */
+ssize_t http_body_read(struct http_request *req, void *data, size_t n, struct err *err);
+int64_t http_body_length(const struct http_request *req); /* -1: chunked, not known; 0: no body */
+
+/* -- the answer ----------------------------------------------------------------------------------- */
+
+/* Before the reply; copied. A value with a control character is dropped (and the process told). */
+void http_add_header(struct http_request *req, const char *name, const char *value);
+
+/* Takes what is in @body (it is empty afterwards). 204/304 send none. @content_type NULL: none. */
+void http_reply(struct http_request *req, int status, const char *content_type, struct buf *body);
+void http_reply_empty(struct http_request *req, int status);
+
+/* {"error": {"code": 404, "title": "Not Found", "message": text}}, the form that every client
+ * library finds its message in. */
+void http_reply_error(struct http_request *req, int status, const char *text);
+
+/* @n_sent octets of the body were taken by the network (not more than were asked for). Runs on a
+ * worker thread, exactly once, after the last octet or when the connection has ended. */
+typedef void http_sent_fn(void *cls, int64_t n_sent, bool complete);
+
+/* @length octets of @fd from @offset on. Takes @fd. If the file ends early the connection is cut, so
+ * that the client sees it. @sent may be NULL. */
+void http_reply_file(struct http_request *req, int status, const char *content_type, int fd, int64_t offset,
+		     int64_t length, http_sent_fn *sent, void *cls);
+
+/* For a STREAM handler that knows its client must not send more (410, 413): the reply goes out at
+ * once, the rest of the body is read and thrown away for a short while, then the connection ends.
+ * All http_reply functions do this by themselves when the body was not read to its end. */
+
+const char *http_status_title(int status); /* "Not Found" */

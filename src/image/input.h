@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * image/input.h -- what clients may say about an image: the bodies of create and PATCH, checked.
+ * Pure logic. Who may say it is decided elsewhere (access/policy.h). */
+#pragma once
+
+#include <jansson.h>
+
+#include "image/image.h"
+
+struct err;
+
+/* The limits an operator can set. Lists end with NULL and are borrowed. */
+struct image_limits {
+	const char *const *disk_formats, *const *container_formats;
+	int64_t max_properties, max_tags, max_members; /* image_*_quota; negative: no limit */
+};
+
+/* POST /v2/images: @body into @ret, which starts as image_init() leaves it. `id` is set if the
+ * body has one ("" otherwise), `owner` likewise (NULL otherwise). Strings are copied to @a.
+ *   ERR_INVALID    not an object, wrong type, bad value, name too long, control characters (NUL)
+ *   ERR_FORBIDDEN  an attribute that is read-only (status, checksum, created_at ...), reserved
+ *                  (location, locations, deleted, os_glance_* ...)
+ *   ERR_TOO_LARGE  more properties or tags than the quota
+ * All checks that Glance's image schema makes. */
+int image_from_json(const json_t *body, const struct image_limits *limits, struct arena *a,
+		    struct image *ret, struct err *err);
+
+/* The values of @body's members for PUT .../tags/{tag}: 1..255 characters, valid UTF-8. */
+int image_check_tag(const char *tag, struct err *err);
+
+enum patch_op { PATCH_ADD, PATCH_REPLACE, PATCH_REMOVE };
+
+struct patch_step {
+	enum patch_op op;
+	const char *attribute;     /* decoded first token of the path */
+	const char *rest;          /* decoded second token (only below /locations), NULL otherwise */
+	const json_t *value;       /* borrowed from the body; NULL for remove */
+};
+
+struct patch {
+	struct patch_step *steps;
+	size_t n_steps;
+	bool strict_add; /* v2.0: add on something that exists is a conflict */
+};
+
+enum patch_format { PATCH_V20, PATCH_V21 }; /* application/openstack-images-v2.N-json-patch */
+
+/* The syntax: an array of objects, operations and pointers. @body outlives @ret. ERR_INVALID, or
+ * ERR_FORBIDDEN for attributes that no patch may touch. */
+int patch_parse(const json_t *body, enum patch_format format, struct arena *a, struct patch *ret,
+		struct err *err);
+
+/* Apply to @img in place, all or nothing as far as the caller discards @img on error. Changes to
+ * disk_format/container_format are refused (ERR_FORBIDDEN) unless the image is queued (or
+ * importing). Permissions that depend on who asks (owner, visibility public/community) are the
+ * caller's: compare before and after. A step below /locations is ERR_FORBIDDEN. Does not touch
+ * updated_at.
+ *   ERR_CONFLICT   replace or remove of a property that is not there; strict add of one that is
+ *   ERR_FORBIDDEN  base attribute removed, read-only attribute, os_glance_*
+ *   ERR_TOO_LARGE  over a quota afterwards (not if the patch only lowers what was over before) */
+int patch_apply(const struct patch *p, const struct image_limits *limits, struct arena *a,
+		struct image *img, struct err *err);

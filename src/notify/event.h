@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * notify/event.h -- what happened: the events there are, their payloads, and the one way to emit
+ * them. Payloads: DESIGN "Payloads"; keys and order as the running system sends them. */
+#pragma once
+
+#include "db/db.h"
+#include "image/image.h"
+
+struct buf;
+struct err;
+struct notify; /* which events are wanted, see notify/notify.h */
+
+enum event_type {
+	EVENT_IMAGE_CREATE,
+	EVENT_IMAGE_PREPARE,
+	EVENT_IMAGE_UPLOAD,
+	EVENT_IMAGE_ACTIVATE,
+	EVENT_IMAGE_SEND,
+	EVENT_IMAGE_UPDATE,
+	EVENT_IMAGE_DELETE,
+	EVENT_IMAGE_MEMBER_CREATE,
+	EVENT_IMAGE_MEMBER_UPDATE,
+	EVENT_IMAGE_MEMBER_DELETE,
+};
+
+/* Who did it. Borrowed; any member may be NULL. */
+struct origin {
+	const char *request_id, *user_id, *project_id;
+};
+
+struct send_report {
+	int64_t bytes_sent;
+	const char *image_id, *owner_id, *receiver_tenant_id, *receiver_user_id, *destination_ip;
+};
+
+const char *event_type_name(enum event_type t); /* "image.create" */
+
+/* Append to the outbox inside @tx: if it commits, the event exists; if not, it never did. An event
+ * that is disabled, or that no driver wants, is not written. There is no other way to emit. */
+
+/* INFO, payload = the image (image.prepare and image.upload with their two arrays, image.prepare
+ * with `backend` if @backend is not NULL; image.delete: the whole image or its id alone). */
+int event_image(struct notify *n, struct db_tx *tx, enum event_type t, const struct image *img,
+		const char *backend, const struct origin *who, struct err *err);
+/* ERROR or WARN, payload = a text, which names the image. */
+int event_image_text(struct notify *n, struct db_tx *tx, enum event_type t, enum event_priority priority,
+		     const char *image_id, const char *text, const struct origin *who, struct err *err);
+int event_image_send(struct notify *n, struct db_tx *tx, enum event_priority priority,
+		     const struct send_report *report, const struct origin *who, struct err *err);
+int event_member(struct notify *n, struct db_tx *tx, enum event_type t, const struct image_member *m,
+		 const struct origin *who, struct err *err);

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * store/store.h -- where the bytes of the images are. Drivers: store/driver.h.
+ *
+ * (1) Under an image's name there is either nothing or all of its bytes, durable.
+ * (2) An object that is not finished is removed by store_abort(), or by store_sweep() at the next
+ *     start after a crash.
+ *
+ * Any number of threads may use a store; one writer belongs to one thread. */
+#pragma once
+
+#include "base/util.h"
+#include "base/uuid.h"
+
+struct conf;
+struct err;
+struct store;
+struct store_writer;
+
+/* What an operator configures. Borrowed for the call. */
+struct store_config {
+	const char *id;        /* backend id; "" for the only, nameless one */
+	const char *type;      /* "file" */
+	const char *directory; /* file: filesystem_store_datadir */
+	int64_t file_mode;     /* file: filesystem_store_file_perm; 0: 0640 */
+};
+
+int store_open(const struct store_config *config, struct store **ret, struct err *err);
+void store_close(struct store *s);
+void store_close_p(struct store **s);
+const char *store_id(const struct store *s);
+
+/* Begin an object for @image_id (canonical UUID, checked). @size_hint in octets, -1 unknown: a
+ * store that knows it cannot hold so much refuses (ERR_TOO_LARGE). */
+int store_create(struct store *s, const char *image_id, int64_t size_hint, struct store_writer **ret,
+		 struct err *err);
+/* ERR_TOO_LARGE when the store is full: "Image storage media is full: There is not enough disk
+ * space on the image storage media." */
+int store_write(struct store_writer *w, const void *data, size_t n, struct err *err);
+/* Make it durable and give it its name. *ret_url (malloc'd) is its location. Takes *w in any case;
+ * on failure nothing is left. ERR_CONFLICT if an object of that name exists. */
+int store_commit(struct store_writer **w, char **ret_url, struct err *err);
+void store_abort(struct store_writer *w); /* NULL is fine */
+void store_abort_p(struct store_writer **w);
+
+/* An object to send. @fd can be given to sendfile(2). */
+struct store_source {
+	int fd;            /* owned by whoever holds the source */
+	int64_t size;      /* octets there really are */
+};
+/* ERR_NOT_FOUND if the bytes are gone. */
+int store_read(struct store *s, const char *url, struct store_source *ret, struct err *err);
+bool store_owns(const struct store *s, const char *url); /* is it a location of this store? */
+
+/* Remove the object at @url; an object that is not there counts as removed. Never follows a link
+ * and never leaves the store's directory. */
+int store_remove(struct store *s, const char *url, struct err *err);
+
+/* The location the object of @image_id has or would have. malloc'd; NULL without memory. */
+char *store_url(const struct store *s, const char *image_id);
+
+/* Remove what unfinished writers of this machine left. *ret_n: how many. Only at start. */
+int store_sweep(struct store *s, unsigned *ret_n, struct err *err);
