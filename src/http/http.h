@@ -12,6 +12,8 @@
  * Files are sent with sendfile(2) by loops that do nothing else, so a slow disk stalls no request. */
 #pragma once
 
+#include <sys/types.h>
+
 #include "base/arena.h"
 #include "base/buf.h"
 
