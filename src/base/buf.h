@@ -20,7 +20,8 @@ void buf_addc(struct buf *b, char c);
 void buf_adds(struct buf *b, const char *s);
 void buf_addf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* Room for @n more octets at the end; NULL when out of memory. Commit by adding to len. */
+/* Room for @n more octets at the end; NULL when out of memory. Commit by adding to len; the NUL
+ * behind it is there again after the next append or buf_cstr(). */
 char *buf_reserve(struct buf *b, size_t n);
 
 /* The text, "" while empty. Borrowed. */
