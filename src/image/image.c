@@ -50,8 +50,6 @@ static const unsigned may_follow[] = {
 	[IMAGE_DELETED] = 0,
 };
 
-#define FIRST_ROOM 8 /* elements an array gets when it first grows */
-
 static int find_name(const char *const *names, size_t n, const char *name)
 {
 	for (size_t i = 0; name && i < n; i++) {
@@ -126,40 +124,14 @@ void image_init(struct image *img)
 	};
 }
 
-/* An array of @cap elements in @a that begins with the @n of @old. NULL: no memory. */
-static void *array_clone(struct arena *a, const void *old, size_t n, size_t cap, size_t element_size)
+/* A copy in @a of an array of @n elements, with room for one more. NULL: no memory. */
+static void *grow(struct arena *a, const void *array, size_t n, size_t element_size)
 {
-	void *bigger;
+	void *bigger = n < SIZE_MAX / element_size ? arena_alloc(a, (n + 1) * element_size) : NULL;
 
-	if (cap > SIZE_MAX / element_size)
-		return NULL;
-	bigger = arena_alloc(a, cap * element_size);
 	if (bigger && n > 0)
-		memcpy(bigger, old, n * element_size);
+		memcpy(bigger, array, n * element_size);
 	return bigger;
-}
-
-static size_t next_room(size_t n)
-{
-	return n < FIRST_ROOM ? FIRST_ROOM : n * 2;
-}
-
-int image_copy(const struct image *img, struct arena *a, struct image *ret, struct err *err)
-{
-	struct image copy = *img;
-
-	copy.cap_properties = next_room(img->n_properties);
-	copy.properties = array_clone(a, img->properties, img->n_properties, copy.cap_properties,
-				      sizeof(*copy.properties));
-	copy.cap_tags = next_room(img->n_tags);
-	copy.tags = array_clone(a, img->tags, img->n_tags, copy.cap_tags, sizeof(*copy.tags));
-	if (img->n_locations > 0)
-		copy.locations = array_clone(a, img->locations, img->n_locations, img->n_locations,
-					     sizeof(*copy.locations));
-	if (!copy.properties || !copy.tags || (img->n_locations > 0 && !copy.locations))
-		return err_nomem(err);
-	*ret = copy;
-	return 0;
 }
 
 /* Where @name is among the properties; n_properties if it is not. */
@@ -193,41 +165,12 @@ bool image_has_tag(const struct image *img, const char *tag)
 	return tag_index(img, tag) < img->n_tags;
 }
 
-static bool make_room_for_property(struct image *img, struct arena *a)
-{
-	size_t cap = next_room(img->n_properties);
-	struct image_property *bigger;
-
-	if (img->n_properties < img->cap_properties)
-		return true;
-	bigger = array_clone(a, img->properties, img->n_properties, cap, sizeof(*bigger));
-	if (!bigger)
-		return false;
-	img->properties = bigger;
-	img->cap_properties = cap;
-	return true;
-}
-
-static bool make_room_for_tag(struct image *img, struct arena *a)
-{
-	size_t cap = next_room(img->n_tags);
-	const char **bigger;
-
-	if (img->n_tags < img->cap_tags)
-		return true;
-	bigger = array_clone(a, img->tags, img->n_tags, cap, sizeof(*bigger));
-	if (!bigger)
-		return false;
-	img->tags = bigger;
-	img->cap_tags = cap;
-	return true;
-}
-
 int image_set_property(struct image *img, struct arena *a, const char *name, const char *value,
 		       struct err *err)
 {
 	size_t i = property_index(img, name);
 	const char *value_copy = arena_strdup(a, value);
+	struct image_property *bigger;
 	const char *name_copy;
 
 	if (value && !value_copy)
@@ -237,10 +180,11 @@ int image_set_property(struct image *img, struct arena *a, const char *name, con
 		return 0;
 	}
 	name_copy = arena_strdup(a, name);
-	if (!name_copy || !make_room_for_property(img, a))
+	bigger = grow(a, img->properties, img->n_properties, sizeof(*bigger));
+	if (!name_copy || !bigger)
 		return err_nomem(err);
-	img->properties[img->n_properties++] =
-		(struct image_property){.name = name_copy, .value = value_copy};
+	bigger[img->n_properties++] = (struct image_property){.name = name_copy, .value = value_copy};
+	img->properties = bigger;
 	return 0;
 }
 
@@ -258,14 +202,17 @@ bool image_remove_property(struct image *img, const char *name)
 
 int image_add_tag(struct image *img, struct arena *a, const char *tag, struct err *err)
 {
+	const char **bigger;
 	const char *copy;
 
 	if (image_has_tag(img, tag))
 		return 0;
 	copy = arena_strdup(a, tag);
-	if (!copy || !make_room_for_tag(img, a))
+	bigger = grow(a, img->tags, img->n_tags, sizeof(*bigger));
+	if (!copy || !bigger)
 		return err_nomem(err);
-	img->tags[img->n_tags++] = copy;
+	bigger[img->n_tags++] = copy;
+	img->tags = bigger;
 	return 0;
 }
 

@@ -54,7 +54,6 @@ struct image {
 	size_t n_properties;
 	const char **tags; /* a set */
 	size_t n_tags;
-	size_t cap_properties, cap_tags; /* room in the arrays; 0: exactly n, for arrays made elsewhere */
 	struct image_location *locations; /* those in status 'active' */
 	size_t n_locations;
 };
@@ -86,16 +85,12 @@ int image_check_transition(enum image_status from, enum image_status to, struct 
 /* A fresh image: queued, shared, sizes unknown; no id, no owner, no times. */
 void image_init(struct image *img);
 
-/* A copy with arrays of its own in @a, so that either can be changed without the other noticing; the
- * strings are shared. A plain assignment shares the arrays too: never change one of such a pair. */
-int image_copy(const struct image *img, struct arena *a, struct image *ret, struct err *err);
-
 /* NULL if there is no such property. Borrowed. */
 const struct image_property *image_find_property(const struct image *img, const char *name);
 bool image_has_tag(const struct image *img, const char *tag);
 
-/* Sets or adds / removes; the arrays are copied into @a when they grow. @name, @value, @tag are
- * copied. A tag that is there already stays where it is. remove: false if it was not there; the
+/* Sets or adds / removes; the arrays are copied into @a when they grow, otherwise changed where they
+ * are (a plain assignment of a struct image shares them). @name, @value, @tag are copied. A tag that is there already stays where it is. remove: false if it was not there; the
  * others keep their order. */
 int image_set_property(struct image *img, struct arena *a, const char *name, const char *value,
 		       struct err *err);
