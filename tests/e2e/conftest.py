@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures: servers that are started for a module or for one test, and always stopped and checked."""
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import harness  # noqa: E402
+from real_glance import Glance  # noqa: E402
+
+
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'glint_only: promised by glint, not what Glance does')
+
+
+def pytest_collection_modifyitems(items):
+    if harness.TARGET != 'glance':
+        return
+    for item in items:
+        if item.get_closest_marker('glint_only'):
+            item.add_marker(pytest.mark.skip(reason='not what Glance does'))
+
+
+def make_server(root, config=None, **kwargs):
+    if harness.TARGET == 'glance':
+        return Glance(root, config)
+    return harness.Glint(root, config, **kwargs)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def program():
+    if harness.TARGET != 'glance' and not os.access(harness.BINARY, os.X_OK):
+        pytest.exit(f'{harness.BINARY} is not there; build it or set GLINT_BIN', returncode=2)
+
+
+@pytest.fixture(scope='module')
+def server(tmp_path_factory, request):
+    """One server for a module, with the module's CONFIG if it has one."""
+    s = make_server(tmp_path_factory.mktemp('server'), getattr(request.module, 'CONFIG', None))
+    s.start()
+    yield s
+    s.stop()
+
+
+@pytest.fixture
+def servers(tmp_path):
+    """A function that makes (and starts) servers for one test."""
+    made = []
+
+    def make(config=None, start=True, name=None, **kwargs):
+        s = make_server(tmp_path / (name or f'server{len(made)}'), config, **kwargs)
+        made.append(s)
+        return s.start() if start else s
+    yield make
+    for s in made:
+        s.stop()
+
+
+@pytest.fixture
+def admin(server):
+    return server.client(harness.ADMIN)
+
+
+@pytest.fixture
+def a(server):
+    return server.client(harness.A)
+
+
+@pytest.fixture
+def b(server):
+    return server.client(harness.B)
