@@ -21,8 +21,9 @@ struct log_ctx {
 
 /* @path NULL: standard error. Opens for appending, 0640. May be called again to change. */
 int log_open(const char *path, enum log_level min_level, struct err *err);
-void log_reopen(void); /* after rotation (SIGHUP); also done by itself when the file was moved */
-void log_close(void);
+void log_reopen(void); /* after rotation (SIGHUP); also done by itself when the file was moved. Takes
+			* a lock: not for a signal handler */
+void log_close(void);  /* when the other threads have ended; later lines go to standard error */
 
 /* @name is the logger, e.g. "glint.relay". @ctx may be NULL. Thread-safe. */
 void log_line(enum log_level level, const char *name, const struct log_ctx *ctx, const char *fmt, ...)
