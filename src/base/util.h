@@ -19,6 +19,15 @@
 		take_value_;                                                                       \
 	})
 
+/* The same for a file descriptor; leaves -1 behind. */
+#define TAKE_FD(fd)                                                                                \
+	({                                                                                         \
+		int *take_at_ = &(fd);                                                             \
+		int take_value_ = *take_at_;                                                       \
+		*take_at_ = -1;                                                                    \
+		take_value_;                                                                       \
+	})
+
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
