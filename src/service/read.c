@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * service/read.c -- show and list. */
+#include "base/err.h"
+#include "service/internal.h"
+
+int service_show(struct service *svc, const struct who *who, const char *id, struct arena *a,
+		 struct image *ret, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	struct target target;
+	int r;
+
+	r = db_begin(svc->db, DB_READ, &tx, err);
+	if (r < 0)
+		return r;
+	r = service_load(tx, who, id, a, &target, err);
+	if (r < 0)
+		return r;
+	*ret = target.image;
+	return 0;
+}
+
+int service_list(struct service *svc, const struct who *who, struct image_query *query, db_image_fn *fn,
+		 void *cls, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	int r;
+
+	r = policy_check(POLICY_GET_IMAGES, who, NULL, err);
+	if (r < 0)
+		return r;
+	query->sees_everything = who_is_admin(who);
+	query->project = who->project_id;
+	r = db_begin(svc->db, DB_READ, &tx, err);
+	if (r < 0)
+		return r;
+	return db_image_list(tx, query, fn, cls, err);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * service/recover.c -- uploads of this node that nobody works on any more: after a crash all that are
+ * in the table, later those whose failure could not be recorded at once (disk full, say). The bytes
+ * go first, then the row, so it can be done again from anywhere.
+ *
+ * An upload enters the list of running ones before its row exists and leaves it after its row is
+ * gone. So a row that is seen after the list was found without the upload belongs to nobody; looking
+ * in the other order could take a finished image's bytes away. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "service/internal.h"
+
+struct orphan {
+	char image_id[UUID_LEN + 1];
+	struct orphan *next;
+};
+
+struct orphans {
+	struct service *svc;
+	struct arena arena;
+	struct orphan *first;
+};
+
+static int collect(void *cls, const struct db_upload *u, struct err *err)
+{
+	struct orphans *orphans = cls;
+	struct orphan *o;
+
+	o = arena_alloc(&orphans->arena, sizeof(*o));
+	if (!o)
+		return err_nomem(err);
+	memcpy(o->image_id, u->image_id, sizeof(o->image_id));
+	o->next = orphans->first;
+	orphans->first = o;
+	return 0;
+}
+
+static int find_orphans(struct orphans *orphans, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	int r;
+
+	r = db_begin(orphans->svc->db, DB_READ, &tx, err);
+	if (r < 0)
+		return r;
+	return db_upload_list(tx, orphans->svc->config.node, collect, orphans, err);
+}
+
+/* Not running, and then: the row is (still) there. */
+static int is_orphan(struct service *svc, const char *image_id, bool *ret, struct err *err)
+{
+	AUTO(arena_done) struct arena a = {0};
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	struct db_upload row;
+	int r;
+
+	*ret = false;
+	if (uploads_has(svc, image_id))
+		return 0;
+	r = db_begin(svc->db, DB_READ, &tx, err);
+	if (r < 0)
+		return r;
+	r = db_upload_get(tx, image_id, &a, &row, err);
+	if (r == ERR_NOT_FOUND)
+		return 0;
+	*ret = r == 0;
+	return r;
+}
+
+static int recover_one(struct service *svc, const char *image_id, unsigned *n, struct err *err)
+{
+	static const struct origin nobody;
+	AUTO(free_p) char *url = NULL;
+	bool orphan;
+	int r;
+
+	r = is_orphan(svc, image_id, &orphan, err);
+	if (r < 0 || !orphan)
+		return r;
+	url = store_url(svc->store, image_id);
+	if (!url)
+		return err_nomem(err);
+	r = store_remove(svc->store, url, err);
+	if (r < 0)
+		return r;
+	r = upload_give_up(svc, image_id, "the upload was interrupted before it was complete.", &nobody, err);
+	if (r < 0)
+		return r;
+	log_warning("glint.recover", NULL, "image %s: its upload was interrupted; it is ready for another one",
+		    image_id);
+	++*n;
+	return 0;
+}
+
+int service_recover(struct service *svc, unsigned *ret_n, struct err *err)
+{
+	struct orphans orphans = {.svc = svc};
+	unsigned n = 0;
+	int r;
+
+	r = find_orphans(&orphans, err);
+	for (struct orphan *o = orphans.first; r == 0 && o; o = o->next)
+		r = recover_one(svc, o->image_id, &n, err);
+	arena_done(&orphans.arena);
+	if (r == 0)
+		*ret_n = n;
+	return r;
+}

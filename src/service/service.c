@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * service/service.c -- opening and closing, and the steps that every use case is made of. */
+#include "service/service.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "notify/notify.h"
+#include "service/internal.h"
+
+int service_new(struct db *db, struct store *store, struct notify *notify, const struct service_config *config,
+		struct service **ret, struct err *err)
+{
+	struct service *svc = calloc(1, sizeof(*svc));
+
+	if (!svc)
+		return err_nomem(err);
+	svc->db = db;
+	svc->store = store;
+	svc->notify = notify;
+	svc->config = *config;
+	pthread_mutex_init(&svc->lock, NULL);
+	*ret = svc;
+	return 0;
+}
+
+void service_free(struct service *svc)
+{
+	if (!svc)
+		return;
+	janitor_stop(svc->janitor);
+	pthread_mutex_destroy(&svc->lock);
+	free(svc);
+}
+
+void service_free_p(struct service **svc)
+{
+	service_free(*svc);
+}
+
+int service_start(struct service *svc, struct err *err)
+{
+	unsigned n;
+	int r;
+
+	r = service_recover(svc, &n, err);
+	if (r < 0)
+		return err_wrap(err, r, "putting interrupted uploads right");
+	return janitor_start(svc, &svc->janitor, err);
+}
+
+struct origin service_origin(const struct who *who)
+{
+	return (struct origin){who->request_id, who->user_id, who->project_id};
+}
+
+static int not_found(const char *id, struct err *err)
+{
+	return err_set(err, ERR_NOT_FOUND, "No image has the id %s.", id);
+}
+
+/* Only a shared image of somebody else needs the look at its members. */
+static int find_membership(struct db_tx *tx, const struct who *who, const struct image *image, struct arena *a,
+			   bool *ret, struct err *err)
+{
+	struct image_member member;
+	int r;
+
+	*ret = false;
+	if (image->visibility != IMAGE_SHARED || !who->project_id || who_owns(who, image->owner))
+		return 0;
+	r = db_member_get(tx, image->id, who->project_id, a, &member, err);
+	if (r == ERR_NOT_FOUND)
+		return 0;
+	*ret = r == 0;
+	return r;
+}
+
+int service_load(struct db_tx *tx, const struct who *who, const char *id, struct arena *a, struct target *ret,
+		 struct err *err)
+{
+	int r;
+
+	if (!uuid_is_canonical(id))
+		return err_set(err, ERR_NOT_FOUND, "No image has this id.");
+	r = db_image_get(tx, id, false, a, &ret->image, err);
+	if (r == ERR_NOT_FOUND)
+		return not_found(id, err);
+	if (r < 0)
+		return r;
+	r = find_membership(tx, who, &ret->image, a, &ret->is_member, err);
+	if (r < 0)
+		return r;
+	if (!policy_image_visible(who, &ret->image, ret->is_member))
+		return not_found(id, err);
+	return 0;
+}
+
+int service_allow(enum policy_rule rule, const struct who *who, const struct target *target, struct err *err)
+{
+	struct policy_target about = {&target->image, target->is_member};
+
+	return policy_check(rule, who, &about, err);
+}
+
+int service_begin(struct service *svc, const struct who *who, const char *id, enum policy_rule rule,
+		  struct arena *a, struct db_tx **ret_tx, struct target *ret, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	int r;
+
+	r = db_begin(svc->db, DB_WRITE, &tx, err);
+	if (r < 0)
+		return r;
+	r = service_load(tx, who, id, a, ret, err);
+	if (r < 0)
+		return r;
+	r = service_allow(rule, who, ret, err);
+	if (r < 0)
+		return r;
+	*ret_tx = TAKE(tx);
+	return 0;
+}
+
+int service_commit(struct service *svc, struct db_tx **tx, struct err *err)
+{
+	int r = db_commit(tx, err);
+
+	if (r == 0)
+		notify_wake(svc->notify);
+	return r;
+}
+
+int service_save(struct service *svc, struct db_tx *tx, const struct who *who, const struct image *before,
+		 struct image *after, struct err *err)
+{
+	struct origin origin = service_origin(who);
+	int r;
+
+	after->updated_at = clock_now_us();
+	r = db_image_update(tx, before, after, err);
+	if (r < 0)
+		return r;
+	return event_image(svc->notify, tx, EVENT_IMAGE_UPDATE, after, NULL, &origin, err);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * service/service.h -- the use cases. Each one checks who may, changes state and appends its events
+ * in one transaction, and returns when that is durable.
+ *
+ * Every function may block (a commit, a disk) and may be called by any number of threads at a time.
+ * What a caller may not see does not exist for him: ERR_NOT_FOUND. What he sees but may not do is
+ * ERR_FORBIDDEN. A function that fails changed nothing, unless it says otherwise. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "access/who.h"
+#include "db/db.h"
+#include "image/input.h"
+#include "image/query.h"
+#include "store/store.h"
+
+struct err;
+struct notify;
+struct service;
+
+struct service_config {
+	struct image_limits limits;   /* lists borrowed for the life of the service */
+	int64_t max_image_bytes;      /* image_size_cap */
+	const char *hash_algorithm;   /* hashing_algorithm */
+	const char *node;             /* name of this machine: whose uploads are ours */
+};
+
+/* The parts are borrowed and outlive the service. */
+int service_new(struct db *db, struct store *store, struct notify *notify, const struct service_config *config,
+		struct service **ret, struct err *err);
+void service_free(struct service *svc); /* stops its thread; NULL is fine */
+void service_free_p(struct service **svc);
+
+/* Put right what a crash left behind (see recover.c), then start the janitor, which removes the bytes
+ * of deleted images. Before the first request. */
+int service_start(struct service *svc, struct err *err);
+
+/* -- images: records ------------------------------------------------------------------------------ */
+
+/* @draft: as image_from_json() made it. Fills in id (unless given), owner (unless given), times.
+ * ERR_CONFLICT if the id was ever used. */
+int service_create(struct service *svc, const struct who *who, struct image *draft, struct err *err);
+
+int service_show(struct service *svc, const struct who *who, const char *id, struct arena *a,
+		 struct image *ret, struct err *err);
+
+/* @query: parsed; who asks is filled in here. */
+int service_list(struct service *svc, const struct who *who, struct image_query *query, db_image_fn *fn,
+		 void *cls, struct err *err);
+
+/* *ret: the image as it is now. An empty patch changes nothing and emits nothing. */
+int service_update(struct service *svc, const struct who *who, const char *id, const struct patch *patch,
+		   struct arena *a, struct image *ret, struct err *err);
+int service_add_tag(struct service *svc, const struct who *who, const char *id, const char *tag, struct err *err);
+int service_remove_tag(struct service *svc, const struct who *who, const char *id, const char *tag,
+		       struct err *err);
+
+int service_deactivate(struct service *svc, const struct who *who, const char *id, struct err *err);
+int service_reactivate(struct service *svc, const struct who *who, const char *id, struct err *err);
+int service_delete(struct service *svc, const struct who *who, const char *id, struct err *err);
+
+/* -- images: bytes -------------------------------------------------------------------------------- */
+
+/* Where an upload's bytes come from. */
+struct upload_source {
+	/* At most @n octets into @data; 0 at the end; a negative ERR_*. Blocks. */
+	ssize_t (*read)(void *cls, void *data, size_t n, struct err *err);
+	void *cls;
+	int64_t size;      /* octets that will come, -1 if not known */
+	int64_t size_hint; /* what the client says they will be, -1; never trusted */
+};
+
+/* Once the image is `saving`, a failure takes it back to `queued`, with its ERROR notification, and
+ * leaves no bytes. ERR_GONE if the image is deleted meanwhile. */
+int service_upload(struct service *svc, const struct who *who, const char *id, struct upload_source *source,
+		   struct err *err);
+
+/* An image's bytes, ready to be sent. */
+struct download {
+	struct image image;
+	bool has_data; /* false: nothing stored (yet) */
+	struct store_source source;
+};
+int service_download(struct service *svc, const struct who *who, const char *id, struct arena *a,
+		     struct download *ret, struct err *err);
+
+/* What became of it; strings borrowed for the call. */
+struct sent {
+	const char *image_id, *owner;
+	int64_t n_bytes;
+	bool complete; /* all that was asked for */
+};
+int service_sent(struct service *svc, const struct who *who, const struct sent *sent, struct err *err);
+bool service_wants_sent(const struct service *svc); /* false: nobody would hear of it */
+
+/* -- members -------------------------------------------------------------------------------------- */
+
+int service_member_add(struct service *svc, const struct who *who, const char *image_id, const char *member_id,
+		       struct arena *a, struct image_member *ret, struct err *err);
+int service_member_set(struct service *svc, const struct who *who, const char *image_id, const char *member_id,
+		       enum member_status status, struct arena *a, struct image_member *ret, struct err *err);
+int service_member_remove(struct service *svc, const struct who *who, const char *image_id,
+			  const char *member_id, struct err *err);
+int service_member_show(struct service *svc, const struct who *who, const char *image_id, const char *member_id,
+			struct arena *a, struct image_member *ret, struct err *err);
+/* Everybody for the owner, oneself for a member. */
+int service_member_list(struct service *svc, const struct who *who, const char *image_id, db_member_fn *fn,
+			void *cls, struct err *err);

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * service/update.c -- PATCH and tags. */
+#include <string.h>
+
+#include "base/err.h"
+#include "service/internal.h"
+
+/* A copy that can be changed without touching the original: its arrays are its own. */
+static int copy_image(const struct image *from, struct arena *a, struct image *to, struct err *err)
+{
+	*to = *from;
+	to->properties = arena_alloc(a, (from->n_properties + 1) * sizeof(*to->properties));
+	to->tags = arena_alloc(a, (from->n_tags + 1) * sizeof(*to->tags));
+	if (!to->properties || !to->tags)
+		return err_nomem(err);
+	if (from->n_properties)
+		memcpy(to->properties, from->properties, from->n_properties * sizeof(*to->properties));
+	if (from->n_tags)
+		memcpy(to->tags, from->tags, from->n_tags * sizeof(*to->tags));
+	return 0;
+}
+
+static bool same_text(const char *x, const char *y)
+{
+	return x && y ? strcmp(x, y) == 0 : x == y;
+}
+
+/* What depends on who asks and not on the image alone. */
+static int check_changes(const struct who *who, const struct target *before, const struct image *after,
+			 struct err *err)
+{
+	if (!same_text(before->image.owner, after->owner) && !who_is_admin(who))
+		return err_set(err, ERR_FORBIDDEN, "Only an admin may change the owner of an image.");
+	if (before->image.visibility == after->visibility)
+		return 0;
+	if (after->visibility == IMAGE_PUBLIC)
+		return service_allow(POLICY_PUBLICIZE_IMAGE, who, before, err);
+	if (after->visibility == IMAGE_COMMUNITY)
+		return service_allow(POLICY_COMMUNITIZE_IMAGE, who, before, err);
+	return 0;
+}
+
+int service_update(struct service *svc, const struct who *who, const char *id, const struct patch *patch,
+		   struct arena *a, struct image *ret, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	struct target before;
+	struct image after;
+	int r;
+
+	r = service_begin(svc, who, id, POLICY_MODIFY_IMAGE, a, &tx, &before, err);
+	if (r < 0)
+		return r;
+	r = copy_image(&before.image, a, &after, err);
+	if (r < 0)
+		return r;
+	r = patch_apply(patch, &svc->config.limits, a, &after, err);
+	if (r < 0)
+		return r;
+	r = check_changes(who, &before, &after, err);
+	if (r < 0)
+		return r;
+	if (patch->n_steps > 0) {
+		r = service_save(svc, tx, who, &before.image, &after, err);
+		if (r < 0)
+			return r;
+		r = service_commit(svc, &tx, err);
+		if (r < 0)
+			return r;
+	}
+	*ret = after;
+	return 0;
+}
+
+static int check_tag_quota(const struct service *svc, const struct image *image, struct err *err)
+{
+	int64_t max = svc->config.limits.max_tags;
+
+	if (max >= 0 && (int64_t)image->n_tags > max)
+		return err_set(err, ERR_TOO_LARGE, "Image %s would have %zu tags; %lld are allowed.", image->id,
+			       image->n_tags, (long long)max);
+	return 0;
+}
+
+int service_add_tag(struct service *svc, const struct who *who, const char *id, const char *tag, struct err *err)
+{
+	AUTO(arena_done) struct arena a = {0};
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	struct target before;
+	struct image after;
+	int r;
+
+	r = service_begin(svc, who, id, POLICY_MODIFY_IMAGE, &a, &tx, &before, err);
+	if (r < 0)
+		return r;
+	r = copy_image(&before.image, &a, &after, err);
+	if (r < 0)
+		return r;
+	if (!image_has_tag(&after, tag)) {
+		r = image_add_tag(&after, &a, tag, err);
+		if (r < 0)
+			return r;
+		r = check_tag_quota(svc, &after, err);
+		if (r < 0)
+			return r;
+	}
+	r = service_save(svc, tx, who, &before.image, &after, err);
+	if (r < 0)
+		return r;
+	return service_commit(svc, &tx, err);
+}
+
+int service_remove_tag(struct service *svc, const struct who *who, const char *id, const char *tag,
+		       struct err *err)
+{
+	AUTO(arena_done) struct arena a = {0};
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	struct target before;
+	struct image after;
+	int r;
+
+	r = service_begin(svc, who, id, POLICY_MODIFY_IMAGE, &a, &tx, &before, err);
+	if (r < 0)
+		return r;
+	r = copy_image(&before.image, &a, &after, err);
+	if (r < 0)
+		return r;
+	if (!image_remove_tag(&after, tag))
+		return err_set(err, ERR_NOT_FOUND, "Image %s has no such tag.", id);
+	r = service_save(svc, tx, who, &before.image, &after, err);
+	if (r < 0)
+		return r;
+	return service_commit(svc, &tx, err);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * service/uploads.c -- which uploads run in this process. The database has the truth (db_upload_*);
+ * this list only lets a delete stop the bytes early, and tells recovery whom to leave alone. */
+#include <string.h>
+
+#include "service/internal.h"
+
+void uploads_add(struct service *svc, struct upload *u)
+{
+	pthread_mutex_lock(&svc->lock);
+	u->next = svc->uploads;
+	svc->uploads = u;
+	pthread_mutex_unlock(&svc->lock);
+}
+
+void uploads_remove(struct service *svc, struct upload *u)
+{
+	pthread_mutex_lock(&svc->lock);
+	for (struct upload **p = &svc->uploads; *p; p = &(*p)->next) {
+		if (*p == u) {
+			*p = u->next;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&svc->lock);
+}
+
+static struct upload *find(struct service *svc, const char *image_id)
+{
+	for (struct upload *u = svc->uploads; u; u = u->next)
+		if (strcmp(u->image_id, image_id) == 0)
+			return u;
+	return NULL;
+}
+
+bool uploads_has(struct service *svc, const char *image_id)
+{
+	bool found;
+
+	pthread_mutex_lock(&svc->lock);
+	found = find(svc, image_id) != NULL;
+	pthread_mutex_unlock(&svc->lock);
+	return found;
+}
+
+void uploads_image_deleted(struct service *svc, const char *image_id)
+{
+	struct upload *u;
+
+	pthread_mutex_lock(&svc->lock);
+	u = find(svc, image_id);
+	if (u)
+		atomic_store(&u->image_deleted, true);
+	pthread_mutex_unlock(&svc->lock);
+}
