@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * api/api.c -- the way in (who asks) and the way out (failures) of every handler. */
+#include "api/api.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/internal.h"
+#include "base/log.h"
+
+int api_new(struct service *service, const struct api_config *config, struct api **ret, struct err *err)
+{
+	struct api *api = calloc(1, sizeof(*api));
+	int r;
+
+	if (!api)
+		return err_nomem(err);
+	api->service = service;
+	api->config = *config;
+	r = schemas_render(api, err);
+	if (r < 0) {
+		api_free(api);
+		return r;
+	}
+	*ret = api;
+	return 0;
+}
+
+void api_free(struct api *api)
+{
+	if (!api)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(api->schemas); i++)
+		buf_done(&api->schemas[i]);
+	free(api);
+}
+
+void api_free_p(struct api **api)
+{
+	api_free(*api);
+}
+
+void json_decref_p(json_t **json)
+{
+	json_decref(*json);
+}
+
+static const char *read_header(void *cls, const char *name, unsigned *ret_count)
+{
+	struct http_request *req = cls;
+
+	*ret_count = http_header_count(req, name);
+	return http_header(req, name);
+}
+
+/* Behind a proxy that we are told to believe, the client is who the proxy says, if that is an
+ * address at all. */
+static const char *client_address(const struct api *api, struct http_request *req, struct arena *a)
+{
+	unsigned char scratch[sizeof(struct in6_addr)];
+	const char *forwarded = http_header(req, "X-Forwarded-For");
+	const char *first;
+
+	if (!api->config.behind_proxy || !forwarded)
+		return http_peer(req);
+	first = arena_strndup(a, forwarded, strcspn(forwarded, ", \t"));
+	if (first && (inet_pton(AF_INET, first, scratch) == 1 || inet_pton(AF_INET6, first, scratch) == 1))
+		return first;
+	return http_peer(req);
+}
+
+bool call_enter(struct call *c, void *cls, struct http_request *req)
+{
+	*c = (struct call){.api = cls, .req = req, .arena = http_arena(req)};
+	c->who.request_id = http_request_id(req);
+	c->who.address = client_address(c->api, req, c->arena);
+	if (who_from_headers(c->api->config.auth, read_header, req, c->arena, &c->who, &c->err) == 0)
+		return true;
+	call_fail(c);
+	return false;
+}
+
+bool call_enter_bodyless(struct call *c, void *cls, struct http_request *req)
+{
+	if (!call_enter(c, cls, req))
+		return false;
+	if (!http_has_body(req))
+		return true;
+	err_set(&c->err, ERR_INVALID, "This request takes no body.");
+	call_fail(c);
+	return false;
+}
+
+static int http_status(int code)
+{
+	switch (code) {
+	case ERR_INVALID:
+	case ERR_DISCONNECTED:
+		return 400;
+	case ERR_UNAUTHENTICATED:
+		return 401;
+	case ERR_FORBIDDEN:
+		return 403;
+	case ERR_NOT_FOUND:
+		return 404;
+	case ERR_TIMEOUT:
+		return 408;
+	case ERR_CONFLICT:
+		return 409;
+	case ERR_GONE:
+		return 410;
+	case ERR_TOO_LARGE:
+		return 413;
+	case ERR_MEDIA_TYPE:
+		return 415;
+	case ERR_RANGE:
+		return 416;
+	case ERR_UNAVAILABLE:
+	case ERR_NO_MEMORY:
+		return 503;
+	default:
+		return 500;
+	}
+}
+
+void call_fail(struct call *c)
+{
+	int status = http_status(c->err.code);
+	struct log_ctx ctx = who_log(&c->who);
+
+	if (status >= 500)
+		log_error("glint.api", &ctx, "%s %s: %d %s%s%s", http_method(c->req), http_path(c->req), status,
+			  c->err.text, *c->err.detail ? ": " : "", c->err.detail);
+	if (status == 401)
+		http_add_header(c->req, "WWW-Authenticate", "Keystone");
+	http_reply_error(c->req, status,
+			 status == 500 ? "The service failed; its log has the reason." : c->err.text);
+}
+
+void call_reply(struct call *c, int status, struct buf *body)
+{
+	if (body->failed) {
+		err_nomem(&c->err);
+		call_fail(c);
+		return;
+	}
+	http_reply(c->req, status, "application/json", body);
+}
+
+int call_json(struct call *c, json_t **ret, struct err *err)
+{
+	json_error_t why;
+	size_t n;
+	const char *body = http_body(c->req, &n);
+	json_t *json;
+
+	if (n == 0)
+		return err_set(err, ERR_INVALID, "The request needs a JSON body.");
+	json = json_loadb(body, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
+	if (!json && json_error_code(&why) == json_error_out_of_memory)
+		return err_nomem(err);
+	if (!json)
+		return err_set(err, ERR_INVALID, "The body is not valid JSON (line %d, column %d).", why.line,
+			       why.column);
+	*ret = json;
+	return 0;
+}
+
+static bool is_host(const char *s)
+{
+	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]");
+
+	return n > 0 && n < 300 && s[n] == '\0';
+}
+
+const char *call_base_url(struct call *c)
+{
+	const char *host = http_header(c->req, "Host"), *scheme = "http", *value;
+
+	if (c->api->config.public_endpoint)
+		return c->api->config.public_endpoint;
+	if (c->api->config.behind_proxy) {
+		value = http_header(c->req, "X-Forwarded-Proto");
+		if (value && strcmp(value, "https") == 0)
+			scheme = "https";
+		value = http_header(c->req, "X-Forwarded-Host");
+		if (value && is_host(value))
+			host = value;
+	}
+	if (!host || !is_host(host))
+		host = "localhost";
+	return arena_printf(c->arena, "%s://%s", scheme, host);
+}

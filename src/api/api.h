@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * api/api.h -- the Images API v2: one file a resource. A handler reads the request, calls one service
+ * function and writes the answer. */
+#pragma once
+
+#include "access/who.h"
+#include "http/http.h"
+#include "image/query.h"
+#include "service/service.h"
+
+struct api_config {
+	enum auth_mode auth;
+	struct image_limits limits;           /* lists borrowed */
+	struct query_limits pages;
+	const char *public_endpoint;          /* NULL: as the request says */
+	bool behind_proxy;                    /* believe X-Forwarded-* */
+	const char *healthcheck_disable_file; /* NULL: none */
+};
+
+struct api;
+
+/* The service is borrowed. */
+int api_new(struct service *service, const struct api_config *config, struct api **ret, struct err *err);
+void api_free(struct api *api);
+void api_free_p(struct api **api);
+
+extern const struct http_route api_routes[]; /* handlers want a struct api */
+http_handler_fn api_not_found;

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * api/image_json.c -- an image as the Images API v2 shows it: custom properties first, then the base
+ * attributes in the order in which clients have always got them. */
+#include "api/internal.h"
+#include "base/clock.h"
+
+static void put_str(struct jsonw *w, const char *key, const char *value)
+{
+	jsonw_key(w, key);
+	jsonw_str(w, value);
+}
+
+static void put_size(struct jsonw *w, const char *key, int64_t octets)
+{
+	jsonw_key(w, key);
+	if (octets == IMAGE_SIZE_UNKNOWN)
+		jsonw_null(w);
+	else
+		jsonw_int(w, octets);
+}
+
+static void put_int(struct jsonw *w, const char *key, int64_t value)
+{
+	jsonw_key(w, key);
+	jsonw_int(w, value);
+}
+
+static void put_bool(struct jsonw *w, const char *key, bool value)
+{
+	jsonw_key(w, key);
+	jsonw_bool(w, value);
+}
+
+static void put_time(struct jsonw *w, const char *key, int64_t us)
+{
+	char text[CLOCK_TEXT_MAX];
+
+	put_str(w, key, us ? clock_iso(us, text) : NULL);
+}
+
+/* "/v2/images/ID" and what follows it. An id is a canonical UUID: nothing in it needs escaping. */
+static void put_link(struct jsonw *w, const char *key, const char *id, const char *rest)
+{
+	jsonw_key(w, key);
+	buf_adds(w->out, "\"/v2/images/");
+	buf_adds(w->out, id);
+	buf_adds(w->out, rest);
+	buf_addc(w->out, '"');
+	w->comma = true;
+}
+
+static void put_tags(struct jsonw *w, const struct image *image)
+{
+	jsonw_key(w, "tags");
+	jsonw_array(w);
+	for (size_t i = 0; i < image->n_tags; i++)
+		jsonw_str(w, image->tags[i]);
+	jsonw_array_end(w);
+}
+
+void image_json(struct jsonw *w, const struct image *image)
+{
+	jsonw_object(w);
+	for (size_t i = 0; i < image->n_properties; i++)
+		put_str(w, image->properties[i].name, image->properties[i].value);
+	put_str(w, "name", image->name);
+	put_str(w, "disk_format", image->disk_format);
+	put_str(w, "container_format", image->container_format);
+	put_str(w, "visibility", image_visibility_name(image->visibility));
+	put_size(w, "size", image->size);
+	put_size(w, "virtual_size", image->virtual_size);
+	put_str(w, "status", image_status_name(image->status));
+	put_str(w, "checksum", image->checksum);
+	put_bool(w, "protected", image->is_protected);
+	put_int(w, "min_ram", image->min_ram);
+	put_int(w, "min_disk", image->min_disk);
+	put_str(w, "owner", image->owner);
+	put_bool(w, "os_hidden", image->os_hidden);
+	put_str(w, "os_hash_algo", image->os_hash_algo);
+	put_str(w, "os_hash_value", image->os_hash_value);
+	put_str(w, "id", image->id);
+	put_time(w, "created_at", image->created_at);
+	put_time(w, "updated_at", image->updated_at);
+	put_tags(w, image);
+	put_link(w, "self", image->id, "");
+	put_link(w, "file", image->id, "/file");
+	put_str(w, "schema", "/v2/schemas/image");
+	jsonw_object_end(w);
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * api/images.c -- /v2/images and /v2/images/{image_id}. */
+#include <string.h>
+#include <strings.h>
+
+#include "api/internal.h"
+
+static const char *image_id(const struct call *c)
+{
+	return http_param(c->req, "image_id");
+}
+
+static void reply_image(struct call *c, int status, const struct image *image)
+{
+	AUTO(buf_done) struct buf body = {0};
+	struct jsonw w = jsonw_to(&body);
+
+	image_json(&w, image);
+	call_reply(c, status, &body);
+}
+
+/* -- create --------------------------------------------------------------------------------------- */
+
+static int create(struct call *c, struct image *draft)
+{
+	AUTO(json_decref_p) json_t *body = NULL;
+	int r;
+
+	r = call_json(c, &body, &c->err);
+	if (r < 0)
+		return r;
+	image_init(draft);
+	r = image_from_json(body, &c->api->config.limits, c->arena, draft, &c->err);
+	if (r < 0)
+		return r;
+	return service_create(c->api->service, &c->who, draft, &c->err);
+}
+
+void images_create(void *cls, struct http_request *req)
+{
+	struct call c;
+	struct image image;
+
+	if (!call_enter(&c, cls, req))
+		return;
+	if (create(&c, &image) < 0) {
+		call_fail(&c);
+		return;
+	}
+	http_add_header(req, "Location",
+			arena_printf(c.arena, "%s/v2/images/%s", call_base_url(&c), image.id));
+	reply_image(&c, 201, &image);
+}
+
+/* -- show ----------------------------------------------------------------------------------------- */
+
+void images_show(void *cls, struct http_request *req)
+{
+	struct call c;
+	struct image image;
+
+	if (!call_enter(&c, cls, req))
+		return;
+	if (service_show(c.api->service, &c.who, image_id(&c), c.arena, &image, &c.err) < 0)
+		call_fail(&c);
+	else
+		reply_image(&c, 200, &image);
+}
+
+/* -- list ----------------------------------------------------------------------------------------- */
+
+struct page {
+	struct buf *out;
+	struct jsonw w;
+	int64_t n, limit;
+	char last_id[UUID_LEN + 1];
+	bool more; /* a row beyond the page */
+};
+
+static int add_row(void *cls, const struct image *image, struct err *err)
+{
+	struct page *page = cls;
+
+	if (page->n == page->limit) {
+		page->more = true;
+		return 0;
+	}
+	page->n++;
+	memcpy(page->last_id, image->id, sizeof(page->last_id));
+	image_json(&page->w, image);
+	return page->out->failed ? err_nomem(err) : 0;
+}
+
+static void add_url_encoded(struct buf *out, const char *s)
+{
+	static const char hex[] = "0123456789ABCDEF";
+
+	for (; *s; s++) {
+		unsigned char ch = (unsigned char)*s;
+
+		if (strchr("_.-~", ch) || (ch >= '0' && ch <= '9') || ((ch | 32) >= 'a' && (ch | 32) <= 'z')) {
+			buf_addc(out, (char)ch);
+		} else if (ch == ' ') {
+			buf_addc(out, '+');
+		} else {
+			buf_addc(out, '%');
+			buf_addc(out, hex[ch >> 4]);
+			buf_addc(out, hex[ch & 15]);
+		}
+	}
+}
+
+/* "/v2/images?..." with the parameters of this request, and @marker in place of its own. */
+static void add_page_url(struct jsonw *w, const char *key, const struct call *c, const char *marker)
+{
+	AUTO(buf_done) struct buf url = {0};
+	char separator = '?';
+	size_t n;
+	const struct http_pair *params = http_query(c->req, &n);
+
+	buf_adds(&url, "/v2/images");
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(params[i].name, "marker") == 0)
+			continue;
+		buf_addc(&url, separator);
+		add_url_encoded(&url, params[i].name);
+		buf_addc(&url, '=');
+		add_url_encoded(&url, params[i].value);
+		separator = '&';
+	}
+	if (marker) {
+		buf_addc(&url, separator);
+		buf_adds(&url, "marker=");
+		buf_adds(&url, marker);
+	}
+	w->out->failed |= url.failed;
+	jsonw_key(w, key);
+	jsonw_str(w, buf_cstr(&url));
+}
+
+static int parse_query(struct call *c, struct image_query *query)
+{
+	size_t n;
+	const struct http_pair *pairs = http_query(c->req, &n);
+	struct query_param *params = arena_alloc(c->arena, (n + 1) * sizeof(*params));
+
+	if (!params)
+		return err_nomem(&c->err);
+	for (size_t i = 0; i < n; i++)
+		params[i] = (struct query_param){pairs[i].name, pairs[i].value};
+	return image_query_parse(params, n, &c->api->config.pages, c->arena, query, &c->err);
+}
+
+/* Asks for one row more than the page has, to know whether there is a next one. */
+static int fill_page(struct call *c, struct page *page)
+{
+	struct image_query query = {0};
+	int r = parse_query(c, &query);
+
+	if (r < 0)
+		return r;
+	page->limit = query.limit;
+	if (query.limit > 0)
+		query.limit++;
+	return service_list(c->api->service, &c->who, &query, add_row, page, &c->err);
+}
+
+void images_list(void *cls, struct http_request *req)
+{
+	AUTO(buf_done) struct buf body = {0};
+	struct page page = {.out = &body, .w = jsonw_to(&body)};
+	struct call c;
+
+	if (!call_enter_bodyless(&c, cls, req))
+		return;
+	jsonw_object(&page.w);
+	jsonw_key(&page.w, "images");
+	jsonw_array(&page.w);
+	if (fill_page(&c, &page) < 0) {
+		call_fail(&c);
+		return;
+	}
+	jsonw_array_end(&page.w);
+	add_page_url(&page.w, "first", &c, NULL);
+	jsonw_key(&page.w, "schema");
+	jsonw_str(&page.w, "/v2/schemas/images");
+	if (page.more)
+		add_page_url(&page.w, "next", &c, page.last_id);
+	jsonw_object_end(&page.w);
+	call_reply(&c, 200, &body);
+}
+
+/* -- update --------------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *type;
+	enum patch_format format;
+} patch_types[] = {
+	{"application/openstack-images-v2.1-json-patch", PATCH_V21},
+	{"application/openstack-images-v2.0-json-patch", PATCH_V20},
+};
+
+static int patch_format(struct call *c, enum patch_format *ret)
+{
+	const char *type = http_header(c->req, "Content-Type");
+	size_t n = type ? strcspn(type, "; \t") : 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(patch_types); i++) {
+		if (n == strlen(patch_types[i].type) && strncasecmp(type, patch_types[i].type, n) == 0) {
+			*ret = patch_types[i].format;
+			return 0;
+		}
+	}
+	http_add_header(c->req, "Accept-Patch",
+			"application/openstack-images-v2.1-json-patch,application/openstack-images-v2.0-json-patch");
+	return err_set(&c->err, ERR_MEDIA_TYPE, "An image is changed by a body of type %s.", patch_types[0].type);
+}
+
+static int update(struct call *c, struct image *ret)
+{
+	AUTO(json_decref_p) json_t *body = NULL;
+	enum patch_format format;
+	struct patch patch;
+	int r;
+
+	r = patch_format(c, &format);
+	if (r < 0)
+		return r;
+	r = call_json(c, &body, &c->err);
+	if (r < 0)
+		return r;
+	r = patch_parse(body, format, c->arena, &patch, &c->err);
+	if (r < 0)
+		return r;
+	return service_update(c->api->service, &c->who, image_id(c), &patch, c->arena, ret, &c->err);
+}
+
+void images_update(void *cls, struct http_request *req)
+{
+	struct call c;
+	struct image image;
+
+	if (!call_enter(&c, cls, req))
+		return;
+	if (update(&c, &image) < 0)
+		call_fail(&c);
+	else
+		reply_image(&c, 200, &image);
+}
+
+/* -- delete --------------------------------------------------------------------------------------- */
+
+void images_delete(void *cls, struct http_request *req)
+{
+	struct call c;
+
+	if (!call_enter_bodyless(&c, cls, req))
+		return;
+	if (service_delete(c.api->service, &c.who, image_id(&c), &c.err) < 0)
+		call_fail(&c);
+	else
+		http_reply_empty(req, 204);
+}

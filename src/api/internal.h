@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * api/internal.h -- what the resources share. */
+#pragma once
+
+#include <jansson.h>
+
+#include "api/api.h"
+#include "base/err.h"
+#include "base/jsonw.h"
+
+struct api {
+	struct service *service;
+	struct api_config config;
+	struct buf schemas[6]; /* rendered once; see schemas.c */
+};
+
+/* One request on its way through a handler. */
+struct call {
+	struct api *api;
+	struct http_request *req;
+	struct arena *arena;
+	struct who who;
+	struct err err;
+};
+
+/* Find out who asks. False: the answer (401, 400) has been given. */
+bool call_enter(struct call *c, void *cls, struct http_request *req);
+/* The same for a route that takes no body: one that comes is refused. */
+bool call_enter_bodyless(struct call *c, void *cls, struct http_request *req);
+
+/* Answer with the failure in c->err. */
+void call_fail(struct call *c);
+/* Answer 200 (or @status) with JSON; takes what is in @body. */
+void call_reply(struct call *c, int status, struct buf *body);
+
+/* The body as JSON. @ret is owned by the caller. ERR_INVALID names what is wrong and where. */
+int call_json(struct call *c, json_t **ret, struct err *err);
+void json_decref_p(json_t **json);
+
+/* "http://host:port" without a slash at the end, as the client should see it. Arena or borrowed. */
+const char *call_base_url(struct call *c);
+
+/* image_json.c */
+void image_json(struct jsonw *w, const struct image *image);
+
+/* members.c */
+void member_json(struct jsonw *w, const struct image_member *m);
+
+/* schemas.c */
+int schemas_render(struct api *api, struct err *err);
+
+/* The handlers, by resource. */
+http_handler_fn versions_choices, versions_list;
+http_handler_fn health_check;
+http_handler_fn images_list, images_create, images_show, images_update, images_delete;
+http_handler_fn image_data_upload, image_data_download;
+http_handler_fn image_deactivate, image_reactivate;
+http_handler_fn tags_add, tags_remove;
+http_handler_fn members_list, members_add, members_show, members_update, members_remove;
+http_handler_fn schema_image, schema_images, schema_member, schema_members, schema_task, schema_tasks;

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * api/routes.c -- every route there is. Reads that touch a row or two run on the event loop; whatever
+ * commits, scans or opens a file runs on a worker; uploads have threads of their own. */
+#include "api/internal.h"
+
+const struct http_route api_routes[] = {
+	{"GET", "/", HTTP_INLINE, versions_choices},
+	{"GET", "/versions", HTTP_INLINE, versions_list},
+	{"GET", "/v2", HTTP_INLINE, versions_choices},
+	{"GET", "/v2/", HTTP_INLINE, versions_choices},
+	{"GET", "/healthcheck", HTTP_INLINE, health_check},
+	{"HEAD", "/healthcheck", HTTP_INLINE, health_check},
+
+	{"GET", "/v2/schemas/image", HTTP_INLINE, schema_image},
+	{"GET", "/v2/schemas/images", HTTP_INLINE, schema_images},
+	{"GET", "/v2/schemas/member", HTTP_INLINE, schema_member},
+	{"GET", "/v2/schemas/members", HTTP_INLINE, schema_members},
+	{"GET", "/v2/schemas/task", HTTP_INLINE, schema_task},
+	{"GET", "/v2/schemas/tasks", HTTP_INLINE, schema_tasks},
+
+	{"GET", "/v2/images", HTTP_WORKER, images_list},
+	{"POST", "/v2/images", HTTP_WORKER, images_create},
+	{"GET", "/v2/images/{image_id}", HTTP_INLINE, images_show},
+	{"PATCH", "/v2/images/{image_id}", HTTP_WORKER, images_update},
+	{"DELETE", "/v2/images/{image_id}", HTTP_WORKER, images_delete},
+
+	{"GET", "/v2/images/{image_id}/file", HTTP_WORKER, image_data_download},
+	{"PUT", "/v2/images/{image_id}/file", HTTP_STREAM, image_data_upload},
+
+	{"POST", "/v2/images/{image_id}/actions/deactivate", HTTP_WORKER, image_deactivate},
+	{"POST", "/v2/images/{image_id}/actions/reactivate", HTTP_WORKER, image_reactivate},
+
+	{"PUT", "/v2/images/{image_id}/tags/{tag}", HTTP_WORKER, tags_add},
+	{"DELETE", "/v2/images/{image_id}/tags/{tag}", HTTP_WORKER, tags_remove},
+
+	{"GET", "/v2/images/{image_id}/members", HTTP_WORKER, members_list},
+	{"POST", "/v2/images/{image_id}/members", HTTP_WORKER, members_add},
+	{"GET", "/v2/images/{image_id}/members/{member_id}", HTTP_WORKER, members_show},
+	{"PUT", "/v2/images/{image_id}/members/{member_id}", HTTP_WORKER, members_update},
+	{"DELETE", "/v2/images/{image_id}/members/{member_id}", HTTP_WORKER, members_remove},
+	{0},
+};
