@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * cmd/main.c -- picks the subcommand. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/cmd.h"
+
+static const char usage[] =
+	"glint " GLINT_VERSION " - keeps disk images, serves them, and tells about everything that happens to them\n"
+	"\n"
+	"  glint serve           run the service (OpenStack Images API v2)\n"
+	"  glint notifications   status, tail, replay: the journal and how far it is delivered\n"
+	"  glint db              sync, check, version, purge: the database\n"
+	"  glint config check    read the configuration and say what is wrong with it\n"
+	"  glint version\n"
+	"\n"
+	"`glint COMMAND --help` tells the options of each.\n";
+
+static int cmd_version(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	puts("glint " GLINT_VERSION);
+	return CMD_OK;
+}
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{"serve", cmd_serve},   {"notifications", cmd_notifications}, {"db", cmd_db}, {"config", cmd_config},
+	{"version", cmd_version},
+};
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "";
+
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+		fputs(usage, stdout);
+		return CMD_OK;
+	}
+	if (strcmp(name, "--version") == 0)
+		return cmd_version(0, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		if (strcmp(name, commands[i].name) == 0)
+			return commands[i].run(argc - 1, argv + 1);
+	if (*name)
+		fprintf(stderr, "glint: there is no command \"%s\"\n\n", name);
+	fputs(usage, stderr);
+	return CMD_USAGE;
+}

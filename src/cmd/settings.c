@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * cmd/settings.c -- from options to what the parts are opened with. */
+#include "cmd/settings.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "cmd/options.h"
+#include "notify/driver.h"
+#include "store/digest.h"
+
+#define SECOND INT64_C(1000000)
+
+struct warn_state {
+	struct settings *settings;
+	bool print;
+};
+
+static void warn(void *cls, const char *path, unsigned line, const char *message)
+{
+	struct warn_state *w = cls;
+
+	w->settings->n_warnings++;
+	if (w->print)
+		fprintf(stderr, "%s:%u: warning: %s\n", path, line, message);
+}
+
+static char *print(struct settings *s, const char *fmt, const char *x, const char *y)
+{
+	return arena_printf(&s->arena, fmt, x, y);
+}
+
+/* -- paths ---------------------------------------------------------------------------------------- */
+
+static int absolute_path(struct settings *s, const char *path, const char **ret, struct err *err)
+{
+	char cwd[4096];
+
+	if (*path == '/') {
+		*ret = arena_strdup(&s->arena, path);
+	} else {
+		if (!getcwd(cwd, sizeof(cwd)))
+			return err_set(err, ERR_INTERNAL, "finding the working directory: %s", strerror(errno));
+		*ret = print(s, "%s/%s", cwd, path);
+	}
+	return *ret ? 0 : err_nomem(err);
+}
+
+static int load_paths(struct settings *s, const struct location_args *args, struct err *err)
+{
+	const char *log_file = conf_str(s->conf, "DEFAULT", "log_file");
+	const char *log_dir = conf_str(s->conf, "DEFAULT", "log_dir");
+	const char *database = conf_str(s->conf, "database", "connection");
+	int r = absolute_path(s, args->data_dir ? args->data_dir : "glint-data", &s->data_dir, err);
+
+	if (r < 0)
+		return r;
+	s->database_url = database;
+	if (!database) {
+		s->database_url = print(s, "sqlite:///%s/glint.sqlite%s", s->data_dir, "");
+		s->needs_data_dir = true;
+	}
+	s->log_path = log_file;
+	if (log_file && log_dir && *log_file != '/')
+		s->log_path = print(s, "%s/%s", log_dir, log_file);
+	if (!s->database_url || (log_file && !s->log_path))
+		return err_nomem(err);
+	return 0;
+}
+
+int settings_require_database(const struct settings *s, struct err *err)
+{
+	static const char scheme[] = "sqlite:///";
+	const char *path = s->database_url + strlen(scheme);
+
+	if (strncmp(s->database_url, scheme, strlen(scheme)) != 0 || access(path, F_OK) == 0)
+		return 0;
+	return err_set(err, ERR_NOT_FOUND, "there is no database at %s; `glint serve` or `glint db sync` makes one",
+		       path);
+}
+
+int settings_make_data_dir(const struct settings *s, struct err *err)
+{
+	if (!s->needs_data_dir)
+		return 0;
+	if (mkdir(s->data_dir, 0750) < 0 && errno != EEXIST)
+		return err_set(err, ERR_INVALID, "making the directory %s: %s", s->data_dir, strerror(errno));
+	return 0;
+}
+
+/* -- the store ------------------------------------------------------------------------------------ */
+
+/* enabled_backends = ID:file, with its options in section [ID]. */
+static int load_named_store(struct settings *s, const char *backend, const char **ret_section, struct err *err)
+{
+	const char *colon = strchr(backend, ':');
+	const char *fallback = conf_str(s->conf, "glance_store", "default_backend");
+
+	if (!colon || colon == backend || strcmp(colon + 1, "file") != 0)
+		return err_set(err, ERR_INVALID, "enabled_backends: \"%.100s\": this version has stores of type file",
+			       backend);
+	s->store.id = arena_strndup(&s->arena, backend, (size_t)(colon - backend));
+	if (!s->store.id)
+		return err_nomem(err);
+	if (!fallback || strcmp(fallback, s->store.id) != 0)
+		return err_set(err, ERR_INVALID, "[glance_store] default_backend has to be %s, the one in enabled_backends",
+			       s->store.id);
+	*ret_section = s->store.id;
+	return 0;
+}
+
+static int check_store_kind(const struct settings *s, struct err *err)
+{
+	const char *kind = conf_str(s->conf, "glance_store", "default_store");
+
+	if (strcmp(kind, "file") != 0 && strcmp(kind, "filesystem") != 0)
+		return err_set(err, ERR_INVALID, "[glance_store] default_store = %s: this version has file", kind);
+	return 0;
+}
+
+/* Written as a whole number whose digits are meant as octal: 640 is rw-r-----. */
+static int octal_digits(int64_t number, int64_t *ret, struct err *err)
+{
+	int64_t mode = 0;
+
+	for (int64_t place = 1; number > 0; number /= 10, place *= 8) {
+		if (number % 10 > 7)
+			return err_set(err, ERR_INVALID, "filesystem_store_file_perm has a digit above 7");
+		mode += number % 10 * place;
+	}
+	*ret = mode;
+	return 0;
+}
+
+static int load_store(struct settings *s, struct err *err)
+{
+	size_t n;
+	const char *const *backends = conf_list(s->conf, "DEFAULT", "enabled_backends", &n);
+	const char *section = "glance_store";
+	int r;
+
+	if (n > 1)
+		return err_set(err, ERR_INVALID, "enabled_backends: this version has one store");
+	s->store.type = "file";
+	s->store.id = "";
+	r = n == 1 ? load_named_store(s, backends[0], &section, err) : check_store_kind(s, err);
+	if (r < 0)
+		return r;
+	s->store.directory = conf_str(s->conf, section, "filesystem_store_datadir");
+	r = octal_digits(conf_int(s->conf, section, "filesystem_store_file_perm"), &s->store.file_mode, err);
+	if (r < 0)
+		return r;
+	if (s->store.directory)
+		return 0;
+	s->needs_data_dir = true;
+	s->store.directory = print(s, "%s/images%s", s->data_dir, "");
+	return s->store.directory ? 0 : err_nomem(err);
+}
+
+/* -- notifications -------------------------------------------------------------------------------- */
+
+static int load_notify(struct settings *s, struct err *err)
+{
+	struct notify_config *n = &s->notify;
+
+	n->drivers = conf_list(s->conf, "oslo_messaging_notifications", "driver", &n->n_drivers);
+	for (size_t i = 0; i < n->n_drivers; i++)
+		if (!notify_driver_find(n->drivers[i]))
+			return err_set(err, ERR_INVALID,
+				       "[oslo_messaging_notifications] driver = %.100s: this version has log and noop",
+				       n->drivers[i]);
+	n->disabled = conf_list(s->conf, "DEFAULT", "disabled_notifications", &n->n_disabled);
+	n->publisher_id = conf_str(s->conf, "DEFAULT", "default_publisher_id");
+	if (!n->publisher_id || !*n->publisher_id)
+		n->publisher_id = s->node;
+	n->delete_payload_is_id = strcmp(conf_str(s->conf, "glint", "image_delete_payload"), "id") == 0;
+	n->log_path = s->log_path;
+	n->journal_max_age_us = conf_int(s->conf, "glint", "journal_max_age") * SECOND;
+	n->journal_max_bytes = conf_int(s->conf, "glint", "journal_max_size") * 1024 * 1024;
+	return 0;
+}
+
+/* -- service and API ------------------------------------------------------------------------------ */
+
+static int load_service(struct settings *s, struct err *err)
+{
+	struct service_config *c = &s->service;
+	struct digest *digest;
+	size_t n;
+	int r;
+
+	c->limits.disk_formats = conf_list(s->conf, "image_format", "disk_formats", &n);
+	c->limits.container_formats = conf_list(s->conf, "image_format", "container_formats", &n);
+	c->limits.max_properties = conf_int(s->conf, "DEFAULT", "image_property_quota");
+	c->limits.max_tags = conf_int(s->conf, "DEFAULT", "image_tag_quota");
+	c->limits.max_members = conf_int(s->conf, "DEFAULT", "image_member_quota");
+	c->max_image_bytes = conf_int(s->conf, "DEFAULT", "image_size_cap");
+	c->hash_algorithm = conf_str(s->conf, "DEFAULT", "hashing_algorithm");
+	c->node = s->node;
+	r = digest_new(c->hash_algorithm, &digest, err);
+	if (r < 0)
+		return err_wrap(err, r, "[DEFAULT] hashing_algorithm");
+	digest_free(digest);
+	return 0;
+}
+
+static int load_api(struct settings *s, struct err *err)
+{
+	struct api_config *c = &s->api;
+	const char *endpoint = conf_str(s->conf, "DEFAULT", "public_endpoint");
+	size_t n = endpoint ? strlen(endpoint) : 0;
+
+	while (n > 0 && endpoint[n - 1] == '/')
+		n--;
+	c->public_endpoint = n ? arena_strndup(&s->arena, endpoint, n) : NULL;
+	if (n && !c->public_endpoint)
+		return err_nomem(err);
+	c->limits = s->service.limits;
+	c->pages.default_limit = conf_int(s->conf, "DEFAULT", "limit_param_default");
+	c->pages.max_limit = conf_int(s->conf, "DEFAULT", "api_limit_max");
+	c->behind_proxy = conf_bool(s->conf, "oslo_middleware", "enable_proxy_headers_parsing");
+	c->healthcheck_disable_file = conf_str(s->conf, "healthcheck", "disable_by_file_path");
+	return auth_mode_parse(conf_str(s->conf, "paste_deploy", "flavor"), &c->auth, err);
+}
+
+/* -- the listener --------------------------------------------------------------------------------- */
+
+/* The host of "host:port" or "[v6]:port". */
+static bool is_loopback(const char *listen)
+{
+	const char *colon = strrchr(listen, ':');
+	size_t n = colon ? (size_t)(colon - listen) : strlen(listen);
+	char host[64];
+	struct in6_addr v6;
+	struct in_addr v4;
+
+	if (n >= 2 && listen[0] == '[' && listen[n - 1] == ']') {
+		listen++;
+		n -= 2;
+	}
+	if (n == 0 || n >= sizeof(host))
+		return false;
+	memcpy(host, listen, n);
+	host[n] = '\0';
+	if (strcmp(host, "localhost") == 0)
+		return true;
+	if (inet_pton(AF_INET, host, &v4) == 1)
+		return (ntohl(v4.s_addr) >> 24) == 127;
+	return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+static int load_listen(struct settings *s, const struct location_args *args, struct err *err)
+{
+	const char *host = conf_str(s->conf, "DEFAULT", "bind_host");
+	bool v6 = strchr(host, ':') && *host != '[';
+
+	s->listen = args->listen;
+	if (!s->listen)
+		s->listen = arena_printf(&s->arena, v6 ? "[%s]:%lld" : "%s:%lld", host,
+					 (long long)conf_int(s->conf, "DEFAULT", "bind_port"));
+	if (!s->listen)
+		return err_nomem(err);
+	if (is_loopback(s->listen) || conf_bool(s->conf, "glint", "allow_insecure"))
+		return 0;
+	return err_set(err, ERR_INVALID,
+		       "refusing to listen on %.100s: with this [paste_deploy] flavor anybody who reaches it is believed "
+		       "to be whoever they say. Listen on 127.0.0.1, or set [glint] allow_insecure = true",
+		       s->listen);
+}
+
+static void load_http(struct settings *s)
+{
+	struct http_config *h = &s->http;
+	struct conf *c = s->conf;
+
+	h->listen = s->listen;
+	h->routes = api_routes;
+	h->not_found = api_not_found;
+	h->max_connections = (unsigned)conf_int(c, "glint", "max_connections");
+	h->max_workers = (unsigned)conf_int(c, "glint", "max_workers");
+	h->max_streams = (unsigned)conf_int(c, "glint", "max_uploads");
+	h->max_header_bytes = (size_t)conf_int(c, "glint", "max_header_size");
+	h->max_headers = 100;
+	h->max_body_bytes = (size_t)conf_int(c, "glint", "max_body_size");
+	h->max_request_id_bytes = (size_t)conf_int(c, "DEFAULT", "max_request_id_length");
+	h->idle_timeout_us = conf_int(c, "glint", "idle_timeout") * SECOND;
+	h->header_timeout_us = conf_int(c, "glint", "header_timeout") * SECOND;
+	h->body_timeout_us = conf_int(c, "glint", "body_timeout") * SECOND;
+	h->min_rate_bytes = conf_int(c, "glint", "min_rate");
+	s->shutdown_timeout_us = conf_int(c, "glint", "shutdown_timeout") * SECOND;
+	s->debug = conf_bool(c, "DEFAULT", "debug");
+}
+
+/* -- together ------------------------------------------------------------------------------------- */
+
+/* The sections that enabled_backends names have the options of [glance_store]. They have to be known
+ * before the file is read against the table, so it is read twice: once for the names. */
+static int alias_backends(struct settings *s, const char *path, struct err *err)
+{
+	struct conf *names = NULL;
+	size_t n;
+	int r = conf_new(glint_options, &names, err);
+
+	if (r == 0)
+		r = conf_read(names, path, NULL, NULL, err);
+	if (r == 0) {
+		const char *const *backends = conf_list(names, "DEFAULT", "enabled_backends", &n);
+
+		for (size_t i = 0; r == 0 && i < n; i++) {
+			char *id = arena_strndup(&s->arena, backends[i], strcspn(backends[i], ":"));
+
+			r = id ? conf_alias_section(s->conf, id, "glance_store", err) : err_nomem(err);
+		}
+	}
+	conf_free(names);
+	return r;
+}
+
+static int read_file(struct settings *s, const char *path, bool print_warnings, struct err *err)
+{
+	struct warn_state w = {s, print_warnings};
+	int r = alias_backends(s, path, err);
+
+	return r < 0 ? r : conf_read(s->conf, path, warn, &w, err);
+}
+
+static int host_name(struct settings *s, struct err *err)
+{
+	char name[256] = "";
+
+	if (gethostname(name, sizeof(name) - 1) < 0 || !*name)
+		return err_set(err, ERR_INTERNAL, "this machine has no host name");
+	s->node = arena_strdup(&s->arena, name);
+	return s->node ? 0 : err_nomem(err);
+}
+
+static int load_parts(struct settings *s, const struct location_args *args, struct err *err)
+{
+	int r;
+
+	if ((r = load_paths(s, args, err)) < 0 || (r = load_store(s, err)) < 0 ||
+	    (r = load_notify(s, err)) < 0 || (r = load_service(s, err)) < 0 || (r = load_api(s, err)) < 0 ||
+	    (r = load_listen(s, args, err)) < 0)
+		return r;
+	load_http(s);
+	return 0;
+}
+
+int settings_load(const struct location_args *args, bool print_warnings, struct settings *ret, struct err *err)
+{
+	struct settings s = {0};
+	int r;
+
+	r = conf_new(glint_options, &s.conf, err);
+	if (r == 0)
+		r = host_name(&s, err);
+	if (r == 0 && args->config_file)
+		r = read_file(&s, args->config_file, print_warnings, err);
+	if (r == 0)
+		r = load_parts(&s, args, err);
+	if (r < 0) {
+		settings_done(&s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void settings_done(struct settings *s)
+{
+	conf_free(s->conf);
+	arena_done(&s->arena);
+	*s = (struct settings){0};
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * cmd/settings.h -- the configuration as the parts want it: read, checked, with defaults. */
+#pragma once
+
+#include "access/who.h"
+#include "api/api.h"
+#include "base/arena.h"
+#include "base/conf.h"
+#include "http/http.h"
+#include "notify/notify.h"
+#include "service/service.h"
+#include "store/store.h"
+
+/* What every subcommand takes on its command line. */
+struct location_args {
+	const char *config_file; /* NULL: none */
+	const char *data_dir;    /* NULL: ./glint-data */
+	const char *listen;      /* serve only; NULL: as configured */
+};
+
+struct settings {
+	struct conf *conf;
+	struct arena arena;
+	unsigned n_warnings;
+
+	const char *data_dir, *database_url, *listen, *log_path, *node;
+	bool debug, needs_data_dir; /* something lives in data_dir by default */
+	int64_t shutdown_timeout_us;
+	struct store_config store;
+	struct notify_config notify;
+	struct service_config service;
+	struct api_config api;
+	struct http_config http;
+};
+
+/* Warnings go to standard error when @print_warnings. Everything that can be known without opening
+ * anything is checked: addresses, flavors, drivers, algorithms. */
+int settings_load(const struct location_args *args, bool print_warnings, struct settings *ret, struct err *err);
+void settings_done(struct settings *s); /* a zeroed struct is fine */
+
+/* ERR_NOT_FOUND if the database is a file that is not there: what looks at a database should not be
+ * what makes it. */
+int settings_require_database(const struct settings *s, struct err *err);
+
+/* Creates data_dir (0750) if anything lives there by default. */
+int settings_make_data_dir(const struct settings *s, struct err *err);
