@@ -8,6 +8,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+pytest.register_assert_rewrite('harness', 'catalogue')
+
 import harness  # noqa: E402
 from real_glance import Glance  # noqa: E402
 
