@@ -90,8 +90,8 @@ const struct image_property *image_find_property(const struct image *img, const 
 bool image_has_tag(const struct image *img, const char *tag);
 
 /* Sets or adds / removes; the arrays are copied into @a when they grow, otherwise changed where they
- * are (a plain assignment of a struct image shares them). @name, @value, @tag are copied. A tag that is there already stays where it is. remove: false if it was not there; the
- * others keep their order. */
+ * are (a plain assignment of a struct image shares them). @name, @value, @tag are copied. A tag that
+ * is there already stays where it is. remove: false if it was not there; the others keep their order. */
 int image_set_property(struct image *img, struct arena *a, const char *name, const char *value,
 		       struct err *err);
 bool image_remove_property(struct image *img, const char *name);

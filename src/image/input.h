@@ -21,12 +21,14 @@ struct image_limits {
  *   ERR_FORBIDDEN  an attribute that is read-only (status, checksum, created_at ...), reserved
  *                  (location, locations, deleted, os_glance_* ...)
  *   ERR_TOO_LARGE  more properties or tags than the quota
- * All checks that Glance's image schema makes. */
+ * All checks that Glance's image schema makes. An id in upper case is accepted and made lower. */
 int image_from_json(const json_t *body, const struct image_limits *limits, struct arena *a,
 		    struct image *ret, struct err *err);
 
-/* The values of @body's members for PUT .../tags/{tag}: 1..255 characters, valid UTF-8. */
+/* The tag of PUT .../tags/{tag}: 1..255 characters, valid UTF-8. */
 int image_check_tag(const char *tag, struct err *err);
+
+#define PATCH_MAX_STEPS 1000
 
 enum patch_op { PATCH_ADD, PATCH_REPLACE, PATCH_REMOVE };
 
@@ -46,15 +48,17 @@ struct patch {
 enum patch_format { PATCH_V20, PATCH_V21 }; /* application/openstack-images-v2.N-json-patch */
 
 /* The syntax: an array of objects, operations and pointers. @body outlives @ret. ERR_INVALID, or
- * ERR_FORBIDDEN for attributes that no patch may touch. */
+ * ERR_FORBIDDEN for attributes that no patch may touch. Strings are copied to @a. */
 int patch_parse(const json_t *body, enum patch_format format, struct arena *a, struct patch *ret,
 		struct err *err);
 
-/* Apply to @img in place, all or nothing as far as the caller discards @img on error. Changes to
+/* Apply to @img in place, all or nothing as far as the caller discards @img on error; arrays that
+ * @img came with are left as they are. Changes to
  * disk_format/container_format are refused (ERR_FORBIDDEN) unless the image is queued (or
  * importing). Permissions that depend on who asks (owner, visibility public/community) are the
- * caller's: compare before and after. A step below /locations is ERR_FORBIDDEN. Does not touch
- * updated_at.
+ * caller's: compare before and after. A step at or below /locations is ERR_FORBIDDEN. Does
+ * not touch updated_at.
+ *   ERR_INVALID    a format that the operator does not allow (all other values: patch_parse())
  *   ERR_CONFLICT   replace or remove of a property that is not there; strict add of one that is
  *   ERR_FORBIDDEN  base attribute removed, read-only attribute, os_glance_*
  *   ERR_TOO_LARGE  over a quota afterwards (not if the patch only lowers what was over before) */
