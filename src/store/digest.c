@@ -266,7 +266,7 @@ static uint64_t pieces_done(const struct digest *d)
 
 uint64_t digest_update(struct digest *d, const void *data, size_t n)
 {
-	struct piece piece = { data, n };
+	struct piece piece = {data, n};
 	uint64_t ticket;
 
 	pthread_mutex_lock(&d->lock);

@@ -21,7 +21,7 @@
 
 static struct digest *open_digest(const char *algorithm)
 {
-	struct err err = { 0 };
+	struct err err = {0};
 	struct digest *d = NULL;
 
 	assert_int_equal(digest_new(algorithm, &d, &err), 0);
@@ -68,24 +68,25 @@ static void known_vectors(void **state)
 	static const struct {
 		const char *algorithm, *data, *md5, *hash;
 	} cases[] = {
-		{ "sha512", "", "d41d8cd98f00b204e9800998ecf8427e",
-		  "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce"
-		  "47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e" },
-		{ "sha512", "abc", "900150983cd24fb0d6963f7d28e17f72",
-		  "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a"
-		  "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f" },
-		{ "sha256", "abc", "900150983cd24fb0d6963f7d28e17f72",
-		  "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" },
-		{ "sha1", "abc", "900150983cd24fb0d6963f7d28e17f72", "a9993e364706816aba3e25717850c26c9cd0d89d" },
-		{ "sha3_256", "abc", "900150983cd24fb0d6963f7d28e17f72",
-		  "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532" },
-		{ "md5", "abc", "900150983cd24fb0d6963f7d28e17f72", "900150983cd24fb0d6963f7d28e17f72" },
+		{"sha512", "", "d41d8cd98f00b204e9800998ecf8427e",
+		 "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce"
+		 "47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e"},
+		{"sha512", "abc", "900150983cd24fb0d6963f7d28e17f72",
+		 "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a"
+		 "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"},
+		{"sha256", "abc", "900150983cd24fb0d6963f7d28e17f72",
+		 "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+		{"sha1", "abc", "900150983cd24fb0d6963f7d28e17f72",
+		 "a9993e364706816aba3e25717850c26c9cd0d89d"},
+		{"sha3_256", "abc", "900150983cd24fb0d6963f7d28e17f72",
+		 "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532"},
+		{"md5", "abc", "900150983cd24fb0d6963f7d28e17f72", "900150983cd24fb0d6963f7d28e17f72"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		AUTO(digest_free_p) struct digest *d = open_digest(cases[i].algorithm);
 		struct digest_result result;
-		struct err err = { 0 };
+		struct err err = {0};
 
 		digest_update(d, cases[i].data, strlen(cases[i].data));
 		assert_int_equal(digest_final(d, &result, &err), 0);
@@ -99,9 +100,9 @@ static void names_as_python_writes_them(void **state)
 	static const struct {
 		const char *name, *crypto;
 	} cases[] = {
-		{ "SHA512", "SHA512" },         { "sha384", "SHA384" },       { "sha224", "SHA224" },
-		{ "sha3_512", "SHA3-512" },     { "sha3-384", "SHA3-384" },   { "blake2b", "BLAKE2B-512" },
-		{ "blake2s", "BLAKE2S-256" },   { "sha512_256", "SHA512-256" },
+		{"SHA512", "SHA512"},       {"sha384", "SHA384"},         {"sha224", "SHA224"},
+		{"sha3_512", "SHA3-512"},   {"sha3-384", "SHA3-384"},     {"blake2b", "BLAKE2B-512"},
+		{"blake2s", "BLAKE2S-256"}, {"sha512_256", "SHA512-256"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -117,13 +118,15 @@ static void names_as_python_writes_them(void **state)
 static void unknown_algorithms(void **state)
 {
 	static const char *const names[] = {
-		"", "sha513", "shake_128", "shake256", "md5 ", "provider=default", "../sha512",
-		"a-name-that-is-longer-than-any-that-the-library-could-ever-know-about",
+		"",          "sha513",
+		"shake_128", "shake256",
+		"md5 ",      "provider=default",
+		"../sha512", "a-name-that-is-longer-than-any-that-the-library-could-ever-know-about",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		struct digest *d = NULL;
-		struct err err = { 0 };
+		struct err err = {0};
 
 		assert_int_equal(digest_new(names[i], &d, &err), ERR_INVALID);
 		assert_null(d);
@@ -136,7 +139,7 @@ static void md5_in_spite_of_fips(void **state)
 {
 	AUTO(digest_free_p) struct digest *both = NULL;
 	struct digest *d = NULL;
-	struct err err = { 0 };
+	struct err err = {0};
 	int r, r_md5;
 
 	assert_true(EVP_set_default_properties(NULL, "fips=yes"));
@@ -151,9 +154,10 @@ static void md5_in_spite_of_fips(void **state)
 static void odd_lengths(void **state)
 {
 	static const size_t lengths[] = {
-		0, 1, 55, 56, 63, 64, 65, 111, 112, 127, 128, 129, MIB - 1, MIB, MIB + 1, 2 * MIB + 1, 5 * MIB + 3,
+		0,   1,   55,  56,      63,  64,      65,          111,         112,
+		127, 128, 129, MIB - 1, MIB, MIB + 1, 2 * MIB + 1, 5 * MIB + 3,
 	};
-	static const size_t steps[] = { 997, 65536, 262144, 8 * MIB };
+	static const size_t steps[] = {997, 65536, 262144, 8 * MIB};
 	unsigned char *data = noise(5 * MIB + 3);
 
 	for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
@@ -191,7 +195,7 @@ static void nothing_and_empty_pieces(void **state)
 static void hash_through_ring(const unsigned char *data, size_t n, size_t step, struct digest_result *ret)
 {
 	AUTO(digest_free_p) struct digest *d = open_digest("sha512");
-	uint64_t tickets[3] = { 0 };
+	uint64_t tickets[3] = {0};
 	unsigned char *ring[3];
 	size_t i = 0;
 
@@ -254,7 +258,7 @@ static unsigned n_companions(void)
 /* Nobody tells when a thread is gone; one that stays runs into the time limit of the test. */
 static void await_no_companions(void)
 {
-	const struct timespec moment = { 0, 5000000 };
+	const struct timespec moment = {0, 5000000};
 
 	while (n_companions() > 0)
 		nanosleep(&moment, NULL);

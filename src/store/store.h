@@ -21,7 +21,8 @@ struct store_config {
 	const char *id;        /* backend id; "" for the only, nameless one */
 	const char *type;      /* "file" */
 	const char *directory; /* file: filesystem_store_datadir */
-	int64_t file_mode;     /* file: filesystem_store_file_perm; 0: 0640 */
+	int64_t file_mode;     /* file: the bits that filesystem_store_file_perm names in octal digits
+				* (640 in the configuration is 0640 here); 0 or less: 0640 */
 };
 
 int store_open(const struct store_config *config, struct store **ret, struct err *err);
@@ -30,14 +31,16 @@ void store_close_p(struct store **s);
 const char *store_id(const struct store *s);
 
 /* Begin an object for @image_id (canonical UUID, checked). @size_hint in octets, -1 unknown: a
- * store that knows it cannot hold so much refuses (ERR_TOO_LARGE). */
+ * store that knows it cannot hold so much refuses (ERR_TOO_LARGE). ERR_CONFLICT if an object of that
+ * name exists or is being written. */
 int store_create(struct store *s, const char *image_id, int64_t size_hint, struct store_writer **ret,
 		 struct err *err);
 /* ERR_TOO_LARGE when the store is full: "Image storage media is full: There is not enough disk
  * space on the image storage media." */
 int store_write(struct store_writer *w, const void *data, size_t n, struct err *err);
 /* Make it durable and give it its name. *ret_url (malloc'd) is its location. Takes *w in any case;
- * on failure nothing is left. ERR_CONFLICT if an object of that name exists. */
+ * on failure nothing is left. ERR_CONFLICT if an object of that name exists. After a store_write()
+ * that failed it fails too. */
 int store_commit(struct store_writer **w, char **ret_url, struct err *err);
 void store_abort(struct store_writer *w); /* NULL is fine */
 void store_abort_p(struct store_writer **w);
@@ -49,14 +52,17 @@ struct store_source {
 };
 /* ERR_NOT_FOUND if the bytes are gone. */
 int store_read(struct store *s, const char *url, struct store_source *ret, struct err *err);
-bool store_owns(const struct store *s, const char *url); /* is it a location of this store? */
+/* Is it a location of this store? Looks at the text alone. */
+bool store_owns(const struct store *s, const char *url);
 
-/* Remove the object at @url; an object that is not there counts as removed. Never follows a link
- * and never leaves the store's directory. */
+/* Remove the object at @url; an object that is not there counts as removed. ERR_FORBIDDEN if the store
+ * does not own @url. Never follows a link and never leaves the store's directory. */
 int store_remove(struct store *s, const char *url, struct err *err);
 
-/* The location the object of @image_id has or would have. malloc'd; NULL without memory. */
+/* The location the object of @image_id has or would have. malloc'd; NULL without memory, or if
+ * @image_id is not canonical. */
 char *store_url(const struct store *s, const char *image_id);
 
-/* Remove what unfinished writers of this machine left. *ret_n: how many. Only at start. */
+/* Remove what unfinished writers of this machine left, and never what a living one (of another process,
+ * say) still writes. *ret_n: how many. At start. */
 int store_sweep(struct store *s, unsigned *ret_n, struct err *err);
