@@ -16,6 +16,7 @@ from real_glance import Glance  # noqa: E402
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'glint_only: promised by glint, not what Glance does')
+    config.addinivalue_line('markers', 'makes: the test leaves images of its caller behind')
 
 
 def pytest_collection_modifyitems(items):

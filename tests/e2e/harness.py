@@ -348,7 +348,7 @@ class Glint(Server):
 
     def journal(self):
         """Every event the journal has, oldest first."""
-        out = self.run('notifications', 'tail', '--json').stdout
+        out = self.run('notifications', 'tail', '-n', 'all', '--json').stdout
         return [json.loads(line) for line in out.splitlines()]
 
     def spawn(self):
