@@ -142,7 +142,7 @@ static const char *shown(const char *text, char out[SHOWN_VALUE])
 {
 	size_t n = 0;
 
-	for (; text[n] && n < SHOWN_VALUE - 1; n++)
+	for (; n < SHOWN_VALUE - 1 && text[n]; n++)
 		out[n] = text[n];
 	if (text[n]) { /* cut off: three dots, and not half a character before them */
 		n = SHOWN_VALUE - 4;
