@@ -26,6 +26,8 @@ const struct conf_option glint_options[] = {
 	{"DEFAULT", "max_request_id_length", CONF_INT, "64", "Longest X-Openstack-Request-Id of a client.", 1, 1024},
 	{"DEFAULT", "hashing_algorithm", CONF_STRING, "sha512",
 	 "Algorithm of os_hash_value; MD5 is always computed as well."},
+	{"DEFAULT", "metadata_encryption_key", CONF_STRING, NULL,
+	 "Key of 16, 24 or 32 characters under which locations are kept in the database."},
 	{"DEFAULT", "default_publisher_id", CONF_STRING, NULL,
 	 "publisher_id of notifications; the host name if unset."},
 	{"DEFAULT", "disabled_notifications", CONF_LIST, NULL,

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "cmd/options.h"
 #include "notify/driver.h"
+#include "service/seal.h"
 #include "store/digest.h"
 
 #define SECOND INT64_C(1000000)
@@ -203,6 +204,10 @@ static int load_service(struct settings *s, struct err *err)
 	c->max_image_bytes = conf_int(s->conf, "DEFAULT", "image_size_cap");
 	c->hash_algorithm = conf_str(s->conf, "DEFAULT", "hashing_algorithm");
 	c->node = s->node;
+	c->location_key = conf_str(s->conf, "DEFAULT", "metadata_encryption_key");
+	r = seal_check_key(c->location_key, err);
+	if (r < 0)
+		return r;
 	r = digest_new(c->hash_algorithm, &digest, err);
 	if (r < 0)
 		return err_wrap(err, r, "[DEFAULT] hashing_algorithm");

@@ -82,8 +82,7 @@ static void remove_bytes(struct service *svc, const struct image *image)
 	for (size_t i = 0; i < image->n_locations; i++) {
 		struct err err = {0};
 
-		if (store_owns(svc->store, image->locations[i].url))
-			(void)store_remove(svc->store, image->locations[i].url, &err);
+		(void)service_remove_bytes(svc, image->locations[i].url, &err);
 	}
 	if (image->n_locations > 0)
 		janitor_wake(svc->janitor);

@@ -4,24 +4,32 @@
 #include "base/log.h"
 #include "notify/notify.h"
 #include "service/internal.h"
+#include "service/seal.h"
+
+static int open_location(struct service *svc, const char *location, struct arena *a, struct store_source *ret,
+			 struct err *err)
+{
+	const char *url;
+	int r = seal_open(svc->config.location_key, location, a, &url, err);
+
+	if (r < 0)
+		return r;
+	if (!store_owns(svc->store, url))
+		return err_set(err, ERR_NOT_FOUND, "it is in no store of this node");
+	return store_read(svc->store, url, ret, err);
+}
 
 /* The first location that answers. An image whose bytes are gone is sent as having none (204), as
  * clients know it; the log says more. */
-static int open_source(struct service *svc, const struct who *who, const struct image *image,
+static int open_source(struct service *svc, const struct who *who, const struct image *image, struct arena *a,
 		       struct download *ret, struct err *err)
 {
 	struct log_ctx ctx = who_log(who);
 
 	for (size_t i = 0; i < image->n_locations; i++) {
 		struct err why = {0};
-		int r;
+		int r = open_location(svc, image->locations[i].url, a, &ret->source, &why);
 
-		if (!store_owns(svc->store, image->locations[i].url)) {
-			log_warning("glint.download", &ctx, "image %s: a location is in no store of this node",
-				    image->id);
-			continue;
-		}
-		r = store_read(svc->store, image->locations[i].url, &ret->source, &why);
 		if (r == 0) {
 			ret->has_data = true;
 			return 0;
@@ -59,7 +67,7 @@ int service_download(struct service *svc, const struct who *who, const char *id,
 	if (target.image.status != IMAGE_ACTIVE && target.image.status != IMAGE_DEACTIVATED)
 		return 0;
 	db_abort(TAKE(tx));
-	return open_source(svc, who, &target.image, ret, err);
+	return open_source(svc, who, &target.image, a, ret, err);
 }
 
 bool service_wants_sent(const struct service *svc)

@@ -41,6 +41,9 @@ int service_load(struct db_tx *tx, const struct who *who, const char *id, struct
 		 struct err *err);
 int service_allow(enum policy_rule rule, const struct who *who, const struct target *target, struct err *err);
 
+/* Remove the bytes of a location as it stands in the database. */
+int service_remove_bytes(struct service *svc, const char *location, struct err *err);
+
 /* Begin a write transaction, load the image, ask the policy. */
 int service_begin(struct service *svc, const struct who *who, const char *id, enum policy_rule rule,
 		  struct arena *a, struct db_tx **ret_tx, struct target *ret, struct err *err);

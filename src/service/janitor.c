@@ -67,10 +67,7 @@ static int read_due(struct service *svc, struct due_list *list, struct err *err)
 
 static void attempt(struct service *svc, struct due *due)
 {
-	if (store_owns(svc->store, due->removal.url))
-		due->result = store_remove(svc->store, due->removal.url, &due->err);
-	else
-		due->result = err_set(&due->err, ERR_UNAVAILABLE, "its location is in no store of this node");
+	due->result = service_remove_bytes(svc, due->removal.url, &due->err);
 	if (due->result < 0)
 		log_warning("glint.janitor", NULL, "image %s is deleted, but its bytes are not: %s (attempt %lld)",
 			    due->removal.image_id, err_story(&due->err), (long long)due->removal.n_attempts + 1);

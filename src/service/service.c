@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "notify/notify.h"
 #include "service/internal.h"
+#include "service/seal.h"
 
 int service_new(struct db *db, struct store *store, struct notify *notify, const struct service_config *config,
 		struct service **ret, struct err *err)
@@ -131,6 +132,19 @@ int service_commit(struct service *svc, struct db_tx **tx, struct err *err)
 	if (r == 0)
 		notify_wake(svc->notify);
 	return r;
+}
+
+int service_remove_bytes(struct service *svc, const char *location, struct err *err)
+{
+	AUTO(arena_done) struct arena a = {0};
+	const char *url;
+	int r = seal_open(svc->config.location_key, location, &a, &url, err);
+
+	if (r < 0)
+		return r;
+	if (!store_owns(svc->store, url))
+		return err_set(err, ERR_UNAVAILABLE, "its location is in no store of this node");
+	return store_remove(svc->store, url, err);
 }
 
 int service_save(struct service *svc, struct db_tx *tx, const struct who *who, const struct image *before,

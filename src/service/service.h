@@ -24,6 +24,7 @@ struct service_config {
 	int64_t max_image_bytes;      /* image_size_cap */
 	const char *hash_algorithm;   /* hashing_algorithm */
 	const char *node;             /* name of this machine: whose uploads are ours */
+	const char *location_key;     /* metadata_encryption_key; NULL: locations are kept as they are */
 };
 
 /* The parts are borrowed and outlive the service. */

@@ -24,6 +24,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "service/internal.h"
+#include "service/seal.h"
 #include "store/digest.h"
 
 #define N_BUFFERS 4
@@ -221,10 +222,15 @@ static int add_location(struct service *svc, struct db_tx *tx, const struct imag
 {
 	const char *backend = store_id(svc->store);
 	const char *metadata = *backend ? arena_printf(a, "{\"store\": \"%s\"}", backend) : "{}";
+	const char *sealed;
+	int r;
 
 	if (!metadata)
 		return err_nomem(err);
-	return db_location_add(tx, image->id, url, metadata, image->updated_at, err);
+	r = seal_close(svc->config.location_key, url, a, &sealed, err);
+	if (r < 0)
+		return r;
+	return db_location_add(tx, image->id, sealed, metadata, image->updated_at, err);
 }
 
 static int finish_events(struct service *svc, struct db_tx *tx, const struct image *image,
