@@ -637,6 +637,19 @@ static void one_writer_an_image(void **state)
 	assert_int_equal(n_entries(), 1);
 }
 
+/* Who comes too late hears it before he has sent the data. */
+static void object_is_in_the_way(void **state)
+{
+	struct store_writer *w = NULL;
+	struct err err = {0};
+
+	assert_int_equal(put(*state, ID, "data", NULL), 0);
+	assert_int_equal(store_create(*state, ID, -1, &w, &err), ERR_CONFLICT);
+	assert_null(w);
+	assert_non_null(strstr(err.text, ID));
+	assert_int_equal(n_entries(), 1);
+}
+
 static void place_part(const char *host, const char *id, time_t age_seconds)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_sec = time(NULL) - age_seconds}};
@@ -677,13 +690,15 @@ static void sweep_leaves_the_rest(void **state)
 	place("notes", "the operator's");
 	place(".glint-", "");
 	place(".part", "");
+	snprintf(name, sizeof(name), ".glint-%s+" ID ".part", longer);
+	place(name, "");
 	snprintf(name, sizeof(name), ".glint-%s-" ID2 ".part", longer);
 	assert_int_equal(symlink(directory, in_directory(name)), 0);
 	snprintf(name, sizeof(name), ".glint-%s-" ID ".part", longer);
 	assert_int_equal(mkdir(in_directory(name), 0700), 0);
 	assert_int_equal(store_sweep(*state, &n, NULL), 0);
 	assert_int_equal(n, 0);
-	assert_int_equal(n_entries(), 8);
+	assert_int_equal(n_entries(), 9);
 }
 
 /* Another process starts while this one writes. */
@@ -753,6 +768,7 @@ int main(void)
 		TEST(file_size_limit),
 		TEST(disk_full),
 		TEST(one_writer_an_image),
+		TEST(object_is_in_the_way),
 		TEST(sweep_takes_what_the_dead_left),
 		TEST(sweep_leaves_the_rest),
 		TEST(sweep_leaves_the_living),
