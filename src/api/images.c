@@ -194,7 +194,7 @@ void images_list(void *cls, struct http_request *req)
 
 static const struct {
 	const char *type;
-	enum patch_format format;
+	enum patch_format format = PATCH_V21;
 } patch_types[] = {
 	{"application/openstack-images-v2.1-json-patch", PATCH_V21},
 	{"application/openstack-images-v2.0-json-patch", PATCH_V20},
@@ -219,7 +219,7 @@ static int patch_format(struct call *c, enum patch_format *ret)
 static int update(struct call *c, struct image *ret)
 {
 	AUTO(json_decref_p) json_t *body = NULL;
-	enum patch_format format;
+	enum patch_format format = PATCH_V21;
 	struct patch patch;
 	int r;
 

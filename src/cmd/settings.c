@@ -304,35 +304,34 @@ static void load_http(struct settings *s)
 
 /* -- together ------------------------------------------------------------------------------------- */
 
-/* The sections that enabled_backends names have the options of [glance_store]. They have to be known
- * before the file is read against the table, so it is read twice: once for the names. */
-static int alias_backends(struct settings *s, const char *path, struct err *err)
+/* The sections that enabled_backends names have the options of [glance_store]; which they are is only
+ * known once the file has been read, and only then what in it is unknown. */
+static int alias_backends(struct settings *s, struct err *err)
 {
-	struct conf *names = NULL;
 	size_t n;
-	int r = conf_new(glint_options, &names, err);
+	const char *const *backends = conf_list(s->conf, "DEFAULT", "enabled_backends", &n);
 
-	if (r == 0)
-		r = conf_read(names, path, NULL, NULL, err);
-	if (r == 0) {
-		const char *const *backends = conf_list(names, "DEFAULT", "enabled_backends", &n);
+	for (size_t i = 0; i < n; i++) {
+		char *id = arena_strndup(&s->arena, backends[i], strcspn(backends[i], ":"));
+		int r = id ? conf_alias_section(s->conf, id, "glance_store", err) : err_nomem(err);
 
-		for (size_t i = 0; r == 0 && i < n; i++) {
-			char *id = arena_strndup(&s->arena, backends[i], strcspn(backends[i], ":"));
-
-			r = id ? conf_alias_section(s->conf, id, "glance_store", err) : err_nomem(err);
-		}
+		if (r < 0)
+			return r;
 	}
-	conf_free(names);
-	return r;
+	return 0;
 }
 
 static int read_file(struct settings *s, const char *path, bool print_warnings, struct err *err)
 {
 	struct warn_state w = {s, print_warnings};
-	int r = alias_backends(s, path, err);
+	int r;
 
-	return r < 0 ? r : conf_read(s->conf, path, warn, &w, err);
+	r = conf_read(s->conf, path, NULL, NULL, err);
+	if (r == 0)
+		r = alias_backends(s, err);
+	if (r == 0)
+		conf_warn_unknown(s->conf, warn, &w);
+	return r;
 }
 
 static int host_name(struct settings *s, struct err *err)
