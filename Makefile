@@ -52,7 +52,9 @@ asan tsan:
 
 fuzz:
 	@scripts/setup build fuzz
-	@[ -f $(BUILD)-fuzz/build.ninja ] || CC=clang meson setup -Dfuzz=true $(MESON_OPTIONS) $(BUILD)-fuzz
+	@[ -f $(BUILD)-fuzz/build.ninja ] || \
+		CC=clang meson setup -Dfuzz=true -Dtests=disabled -Db_sanitize=address,undefined -Db_lundef=false \
+			$(MESON_OPTIONS) $(BUILD)-fuzz
 	@ninja -C $(BUILD)-fuzz
 	@$(PYTHON) scripts/fuzz --build $(BUILD)-fuzz --seconds $(SECONDS)
 
