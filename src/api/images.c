@@ -194,7 +194,7 @@ void images_list(void *cls, struct http_request *req)
 
 static const struct {
 	const char *type;
-	enum patch_format format = PATCH_V21;
+	enum patch_format format;
 } patch_types[] = {
 	{"application/openstack-images-v2.1-json-patch", PATCH_V21},
 	{"application/openstack-images-v2.0-json-patch", PATCH_V20},
