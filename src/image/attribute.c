@@ -11,7 +11,7 @@
 #include "image/text.h"
 
 #define MAX_COLUMN_CHARS 255
-#define MAX_MIN_VALUE INT32_MAX    /* min_disk and min_ram are 32 bits wide in the database */
+#define MAX_MIN_VALUE INT32_MAX           /* min_disk and min_ram are 32 bits wide in the database */
 #define MAX_EXACT_REAL 9007199254740992.0 /* 2^53: up to here a double is every integer */
 #define INTERNAL_PREFIX "os_glance"
 
@@ -69,8 +69,8 @@ static int bad_type(const char *name, const char *expected, bool or_null, struct
 {
 	char excerpt[TEXT_EXCERPT_SIZE];
 
-	return err_set(err, ERR_INVALID, "The value of '%s' must be %s%s.", text_excerpt(name, excerpt), expected,
-		       or_null ? " or null" : "");
+	return err_set(err, ERR_INVALID, "The value of '%s' must be %s%s.", text_excerpt(name, excerpt),
+		       expected, or_null ? " or null" : "");
 }
 
 /* A text without NUL, of at most @max_chars characters unless that is 0. */
@@ -82,7 +82,8 @@ static int check_characters(const char *name, const json_t *value, size_t max_ch
 
 	text_excerpt(name, excerpt);
 	if (strlen(text) != json_string_length(value))
-		return err_set(err, ERR_INVALID, "The value of '%s' must not contain a NUL character.", excerpt);
+		return err_set(err, ERR_INVALID, "The value of '%s' must not contain a NUL character.",
+			       excerpt);
 	if (!text_count(text, &n_chars))
 		return err_set(err, ERR_INVALID, "The value of '%s' is not valid UTF-8.", excerpt);
 	if (max_chars > 0 && n_chars > max_chars)
@@ -124,7 +125,8 @@ static int check_integer(const struct attribute *attr, const char *name, const j
 	if (!read_integer(value, &number))
 		return bad_type(name, "an integer", attr->or_null, err);
 	if (attr->access == ACCESS_FREE && (number < 0 || number > MAX_MIN_VALUE))
-		return err_set(err, ERR_INVALID, "The value of '%s' must be between 0 and %d.", name, MAX_MIN_VALUE);
+		return err_set(err, ERR_INVALID, "The value of '%s' must be between 0 and %d.", name,
+			       MAX_MIN_VALUE);
 	return 0;
 }
 
@@ -234,12 +236,12 @@ int attribute_check(const struct attribute *attr, const char *name, const json_t
 	return err_set(err, ERR_INTERNAL, "The attribute '%s' has no type.", name);
 }
 
-int attribute_check_format(const struct attribute *attr, const json_t *value, const struct image_limits *limits,
-			   struct err *err)
+int attribute_check_format(const struct attribute *attr, const json_t *value,
+			   const struct image_limits *limits, struct err *err)
 {
-	const char *const *allowed = attr->id == ATTRIBUTE_DISK_FORMAT	       ? limits->disk_formats
+	const char *const *allowed = attr->id == ATTRIBUTE_DISK_FORMAT        ? limits->disk_formats
 				     : attr->id == ATTRIBUTE_CONTAINER_FORMAT ? limits->container_formats
-									       : NULL;
+									      : NULL;
 	const char *format = json_string_value(value);
 	char excerpt[TEXT_EXCERPT_SIZE];
 
@@ -262,7 +264,8 @@ int attribute_check_property_name(const char *name, struct err *err)
 		return err_set(err, ERR_INVALID, "The name of the property '%s' is not valid UTF-8.",
 			       text_excerpt(name, excerpt));
 	if (n_chars > MAX_COLUMN_CHARS)
-		return err_set(err, ERR_INVALID, "The name of the property '%s' is longer than %d characters.",
+		return err_set(err, ERR_INVALID,
+			       "The name of the property '%s' is longer than %d characters.",
 			       text_excerpt(name, excerpt), MAX_COLUMN_CHARS);
 	return 0;
 }
@@ -279,8 +282,8 @@ int attribute_check_quota(const char *what, size_t n, int64_t max, struct err *e
 {
 	if (max < 0 || n <= (uint64_t)max)
 		return 0;
-	return err_set(err, ERR_TOO_LARGE, "An image may have %lld %s; this one would have %zu.", (long long)max,
-		       what, n);
+	return err_set(err, ERR_TOO_LARGE, "An image may have %lld %s; this one would have %zu.",
+		       (long long)max, what, n);
 }
 
 /* -- setting ----------------------------------------------------------------------------------- */

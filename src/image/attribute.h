@@ -63,8 +63,8 @@ bool attribute_is_internal(const char *name); /* os_glance...: kept for ourselve
 int attribute_check(const struct attribute *attr, const char *name, const json_t *value, struct err *err);
 /* ERR_INVALID unless the disk or container format is one that the operator allows; 0 for all other
  * attributes. @value has passed attribute_check(). */
-int attribute_check_format(const struct attribute *attr, const json_t *value, const struct image_limits *limits,
-			   struct err *err);
+int attribute_check_format(const struct attribute *attr, const json_t *value,
+			   const struct image_limits *limits, struct err *err);
 /* ERR_INVALID if @name is too long for the name of a custom property. */
 int attribute_check_property_name(const char *name, struct err *err);
 

@@ -68,7 +68,8 @@ static void statuses_follow_the_table(void **state)
 
 			snprintf(word, sizeof(word), " %s ", image_status_name((enum image_status)to));
 			snprintf(list, sizeof(list), " %s ", rows[i][1]);
-			assert_int_equal(image_may_become(from, (enum image_status)to), strstr(list, word) != NULL);
+			assert_int_equal(image_may_become(from, (enum image_status)to),
+					 strstr(list, word) != NULL);
 			n_checked++;
 		}
 	}

@@ -73,11 +73,13 @@ static int count_property(void *cls, const struct attribute *attr, const char *n
 	return 0;
 }
 
-static int check_quotas(const json_t *body, const struct image_limits *limits, size_t n_properties, struct err *err)
+static int check_quotas(const json_t *body, const struct image_limits *limits, size_t n_properties,
+			struct err *err)
 {
 	int r;
 
-	r = attribute_check_quota("tags", json_array_size(json_object_get(body, "tags")), limits->max_tags, err);
+	r = attribute_check_quota("tags", json_array_size(json_object_get(body, "tags")), limits->max_tags,
+				  err);
 	if (r < 0)
 		return r;
 	return attribute_check_quota("properties", n_properties, limits->max_properties, err);

@@ -52,13 +52,15 @@ static void everything_that_can_be_set_is(void **state)
 	AUTO(arena_done) struct arena a = {0};
 	struct image img;
 
-	assert_int_equal(create_limited("{\"id\": \"C0FFEE00-0000-4000-8000-00000000020F\", \"zz\": \"last\","
-					"\"name\": \"full\", \"owner\": \"me\", \"visibility\": \"public\","
-					"\"protected\": true, \"os_hidden\": true, \"min_disk\": 7, \"min_ram\": 2.56e2,"
-					"\"disk_format\": \"qcow2\", \"container_format\": \"bare\", \"aa\": \"\","
-					"\"tags\": [\"z\", \"a\", \"z\", \"m\"]}",
-					10, &a, &img, NULL),
-			 0);
+	assert_int_equal(
+		create_limited(
+			"{\"id\": \"C0FFEE00-0000-4000-8000-00000000020F\", \"zz\": \"last\","
+			"\"name\": \"full\", \"owner\": \"me\", \"visibility\": \"public\","
+			"\"protected\": true, \"os_hidden\": true, \"min_disk\": 7, \"min_ram\": 2.56e2,"
+			"\"disk_format\": \"qcow2\", \"container_format\": \"bare\", \"aa\": \"\","
+			"\"tags\": [\"z\", \"a\", \"z\", \"m\"]}",
+			10, &a, &img, NULL),
+		0);
 	assert_string_equal(img.id, "c0ffee00-0000-4000-8000-00000000020f");
 	assert_string_equal(img.name, "full");
 	assert_string_equal(img.owner, "me");
@@ -190,9 +192,10 @@ static void custom_properties_are_texts(void **state)
 
 static void what_is_ours_is_refused(void **state)
 {
-	static const char *const names[] = {"checksum",	  "os_hash_algo", "os_hash_value", "created_at", "updated_at",
-					    "direct_url", "self",	  "file",	   "schema",	 "stores",
-					    "location",	  "deleted",	  "deleted_at",	   "os_glance_x", "os_glance"};
+	static const char *const names[] = {"checksum",   "os_hash_algo", "os_hash_value", "created_at",
+					    "updated_at", "direct_url",   "self",          "file",
+					    "schema",     "stores",       "location",      "deleted",
+					    "deleted_at", "os_glance_x",  "os_glance"};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		AUTO(arena_done) struct arena a = {0};
@@ -244,7 +247,8 @@ static void a_refused_body_leaves_the_image_alone(void **state)
 
 	memset(&img, 0x5a, sizeof(img));
 	before = img;
-	assert_int_equal(create_limited("{\"name\": \"x\", \"min_ram\": -1}", 10, &a, &img, NULL), ERR_INVALID);
+	assert_int_equal(create_limited("{\"name\": \"x\", \"min_ram\": -1}", 10, &a, &img, NULL),
+			 ERR_INVALID);
 	assert_memory_equal(&img, &before, sizeof(img));
 }
 
@@ -256,9 +260,11 @@ static void messages_quote_little_and_safely(void **state)
 
 	(void)create_limited("{\"a\\r\\n\\u202eb\": 5}", 10, &a, &img, &err);
 	assert_string_equal(err.text, "The value of 'a???b' must be a string.");
-	(void)create_limited(arena_printf(&a, "{\"disk_format\": \"%s\"}", repeat(&a, "x", 5000)), 10, &a, &img, &err);
-	assert_string_equal(err.text, "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...' is not a disk_format that this "
-				      "service accepts.");
+	(void)create_limited(arena_printf(&a, "{\"disk_format\": \"%s\"}", repeat(&a, "x", 5000)), 10, &a,
+			     &img, &err);
+	assert_string_equal(err.text,
+			    "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...' is not a disk_format that this "
+			    "service accepts.");
 }
 
 static void single_tags_are_checked(void **state)

@@ -236,7 +236,8 @@ static int parse_step(const json_t *raw, enum patch_format format, struct arena 
 	return check_step(step, err);
 }
 
-int patch_parse(const json_t *body, enum patch_format format, struct arena *a, struct patch *ret, struct err *err)
+int patch_parse(const json_t *body, enum patch_format format, struct arena *a, struct patch *ret,
+		struct err *err)
 {
 	struct patch patch = {.n_steps = json_array_size(body), .strict_add = format == PATCH_V20};
 	int r;
@@ -244,8 +245,8 @@ int patch_parse(const json_t *body, enum patch_format format, struct arena *a, s
 	if (!json_is_array(body))
 		return err_set(err, ERR_INVALID, "The body must be a JSON array of changes.");
 	if (patch.n_steps > PATCH_MAX_STEPS)
-		return err_set(err, ERR_INVALID, "A patch may have %d changes; this one has %zu.", PATCH_MAX_STEPS,
-			       patch.n_steps);
+		return err_set(err, ERR_INVALID, "A patch may have %d changes; this one has %zu.",
+			       PATCH_MAX_STEPS, patch.n_steps);
 	patch.steps = arena_alloc(a, patch.n_steps * sizeof(*patch.steps));
 	if (!patch.steps)
 		return err_nomem(err);
@@ -264,7 +265,7 @@ struct application {
 	const struct image_limits *limits;
 	struct arena *a;
 	struct image *img;
-	size_t cap_properties;              /* room in the image's array: for all that the steps can add */
+	size_t cap_properties;               /* room in the image's array: for all that the steps can add */
 	const struct image_property *before; /* as they were */
 	size_t n_before;
 	bool strict_add;
@@ -352,7 +353,8 @@ static int apply_step(struct application *ap, const struct patch_step *step, str
 	const struct attribute *attr = attribute_find(step->attribute);
 
 	if (attr->id == ATTRIBUTE_LOCATIONS)
-		return err_set(err, ERR_FORBIDDEN, "The locations of an image cannot be changed with a patch.");
+		return err_set(err, ERR_FORBIDDEN,
+			       "The locations of an image cannot be changed with a patch.");
 	if (attr->id == ATTRIBUTE_PROPERTY)
 		return apply_to_property(ap, step, err);
 	return apply_to_base(ap, attr, step, err);
@@ -387,7 +389,8 @@ static int check_formats(const struct patch *p, const struct image_limits *limit
 	int r = 0;
 
 	for (size_t i = 0; i < p->n_steps && r == 0; i++)
-		r = attribute_check_format(attribute_find(p->steps[i].attribute), p->steps[i].value, limits, err);
+		r = attribute_check_format(attribute_find(p->steps[i].attribute), p->steps[i].value, limits,
+					   err);
 	return r;
 }
 

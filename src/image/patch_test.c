@@ -83,7 +83,9 @@ static void expect_replace(const char *attribute, const char *value, int code)
 {
 	AUTO(arena_done) struct arena a = {0};
 
-	expect(arena_printf(&a, "[{\"op\": \"replace\", \"path\": \"/%s\", \"value\": %s}]", attribute, value), code);
+	expect(arena_printf(&a, "[{\"op\": \"replace\", \"path\": \"/%s\", \"value\": %s}]", attribute,
+			    value),
+	       code);
 }
 
 /* What the property is called that @path adds. */
@@ -92,9 +94,10 @@ static void expect_name(const char *path, const char *name)
 	AUTO(fixture_done) struct fixture f;
 
 	fixture_init(&f);
-	assert_int_equal(run(&f, PATCH_V21,
-			     arena_printf(&f.a, "[{\"op\": \"add\", \"path\": \"%s\", \"value\": \"v\"}]", path)),
-			 0);
+	assert_int_equal(
+		run(&f, PATCH_V21,
+		    arena_printf(&f.a, "[{\"op\": \"add\", \"path\": \"%s\", \"value\": \"v\"}]", path)),
+		0);
 	assert_int_equal(f.img.n_properties, 4);
 	assert_string_equal(f.img.properties[3].name, name);
 	assert_string_equal(f.img.properties[3].value, "v");
@@ -135,7 +138,8 @@ static void the_older_dialect_adds_only_what_is_not_there(void **state)
 	expect_v20("[{\"add\": \"/foo\", \"value\": \"x\"}]", ERR_CONFLICT);
 	expect_v20("[{\"add\": \"/name\", \"value\": \"x\"}]", ERR_CONFLICT);
 	expect_v20("[{\"add\": \"/tags\", \"value\": []}]", ERR_CONFLICT);
-	expect_v20("[{\"add\": \"/n\", \"value\": \"1\"}, {\"add\": \"/n\", \"value\": \"2\"}]", ERR_CONFLICT);
+	expect_v20("[{\"add\": \"/n\", \"value\": \"1\"}, {\"add\": \"/n\", \"value\": \"2\"}]",
+		   ERR_CONFLICT);
 	expect_v20("[{\"replace\": \"/gone\", \"value\": \"x\"}]", ERR_CONFLICT);
 	expect_v20("[{\"remove\": \"/gone\"}]", ERR_CONFLICT);
 	expect("[{\"op\": \"add\", \"path\": \"/foo\", \"value\": \"x\"}]", 0);
@@ -178,29 +182,33 @@ static void pointers_are_decoded(void **state)
 
 static void what_is_ours_is_refused(void **state)
 {
-	static const char *const names[] = {"id",	    "status",	  "checksum", "size",	     "virtual_size",
-					    "created_at",   "updated_at", "self",     "direct_url",  "file",
-					    "schema",	    "stores",	  "location", "os_hash_algo", "os_hash_value",
-					    "deleted",	    "deleted_at", "os_glance_lock", "os_glance"};
+	static const char *const names[] = {"id",           "status",         "checksum",      "size",
+					    "virtual_size", "created_at",     "updated_at",    "self",
+					    "direct_url",   "file",           "schema",        "stores",
+					    "location",     "os_hash_algo",   "os_hash_value", "deleted",
+					    "deleted_at",   "os_glance_lock", "os_glance"};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		AUTO(arena_done) struct arena a = {0};
 
 		expect_path(arena_printf(&a, "/%s", names[i]), ERR_FORBIDDEN);
 		expect_replace(names[i], "5", ERR_FORBIDDEN); /* whatever the value */
-		expect(arena_printf(&a, "[{\"op\": \"remove\", \"path\": \"/%s\"}]", names[i]), ERR_FORBIDDEN);
+		expect(arena_printf(&a, "[{\"op\": \"remove\", \"path\": \"/%s\"}]", names[i]),
+		       ERR_FORBIDDEN);
 	}
 }
 
 static void base_attributes_stay(void **state)
 {
-	static const char *const names[] = {"name",    "owner",	   "visibility",  "protected",	      "os_hidden", "min_ram",
-					    "min_disk", "tags", "disk_format", "container_format"};
+	static const char *const names[] = {"name",        "owner",           "visibility", "protected",
+					    "os_hidden",   "min_ram",         "min_disk",   "tags",
+					    "disk_format", "container_format"};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		AUTO(arena_done) struct arena a = {0};
 
-		expect(arena_printf(&a, "[{\"op\": \"remove\", \"path\": \"/%s\"}]", names[i]), ERR_FORBIDDEN);
+		expect(arena_printf(&a, "[{\"op\": \"remove\", \"path\": \"/%s\"}]", names[i]),
+		       ERR_FORBIDDEN);
 	}
 }
 
@@ -249,8 +257,10 @@ static void locations_are_not_patched(void **state)
 	expect_path("/locations", ERR_INVALID);
 	expect_path("/locations/-", ERR_INVALID);
 	expect_path("/locations/-/x", ERR_INVALID);
-	expect("[{\"op\": \"add\", \"path\": \"/locations/-\", \"value\": {\"url\": \"http://x\"}}]", ERR_INVALID);
-	expect("[{\"op\": \"add\", \"path\": \"/locations/-\", \"value\": {\"url\": \"http://x\", \"metadata\": {}}}]",
+	expect("[{\"op\": \"add\", \"path\": \"/locations/-\", \"value\": {\"url\": \"http://x\"}}]",
+	       ERR_INVALID);
+	expect("[{\"op\": \"add\", \"path\": \"/locations/-\", \"value\": {\"url\": \"http://x\", "
+	       "\"metadata\": {}}}]",
 	       ERR_FORBIDDEN);
 	expect("[{\"op\": \"remove\", \"path\": \"/locations\"}]", ERR_INVALID);
 	expect("[{\"op\": \"remove\", \"path\": \"/locations/0\"}]", ERR_FORBIDDEN);
@@ -304,11 +314,15 @@ static void everything_that_can_change_does(void **state)
 
 static void steps_see_what_earlier_ones_did(void **state)
 {
-	expect("[{\"op\": \"add\", \"path\": \"/n\", \"value\": \"1\"}, {\"op\": \"remove\", \"path\": \"/n\"}]", 0);
-	expect("[{\"op\": \"add\", \"path\": \"/n\", \"value\": \"1\"}, {\"op\": \"remove\", \"path\": \"/n\"},"
+	expect("[{\"op\": \"add\", \"path\": \"/n\", \"value\": \"1\"}, {\"op\": \"remove\", \"path\": "
+	       "\"/n\"}]",
+	       0);
+	expect("[{\"op\": \"add\", \"path\": \"/n\", \"value\": \"1\"}, {\"op\": \"remove\", \"path\": "
+	       "\"/n\"},"
 	       " {\"op\": \"remove\", \"path\": \"/n\"}]",
 	       ERR_CONFLICT);
-	expect("[{\"op\": \"remove\", \"path\": \"/foo\"}, {\"op\": \"replace\", \"path\": \"/foo\", \"value\": \"x\"}]",
+	expect("[{\"op\": \"remove\", \"path\": \"/foo\"}, {\"op\": \"replace\", \"path\": \"/foo\", "
+	       "\"value\": \"x\"}]",
 	       ERR_CONFLICT);
 }
 
@@ -320,14 +334,16 @@ static void formats_are_frozen_with_the_bytes(void **state)
 
 		fixture_init(&f);
 		f.img.status = (enum image_status)s;
-		assert_int_equal(run(&f, PATCH_V21,
-				     "[{\"op\": \"replace\", \"path\": \"/disk_format\", \"value\": \"raw\"}]"),
-				 expected);
+		assert_int_equal(
+			run(&f, PATCH_V21,
+			    "[{\"op\": \"replace\", \"path\": \"/disk_format\", \"value\": \"raw\"}]"),
+			expected);
 		assert_int_equal(run(&f, PATCH_V21,
 				     "[{\"op\": \"add\", \"path\": \"/container_format\", \"value\": null}]"),
 				 expected);
-		assert_int_equal(run(&f, PATCH_V21, "[{\"op\": \"replace\", \"path\": \"/name\", \"value\": \"x\"}]"),
-				 0);
+		assert_int_equal(
+			run(&f, PATCH_V21, "[{\"op\": \"replace\", \"path\": \"/name\", \"value\": \"x\"}]"),
+			0);
 	}
 }
 
@@ -366,10 +382,13 @@ static void tags_may_shrink_while_over_the_quota(void **state)
 
 	fixture_init(&f);
 	f.limits = test_limits(0);
-	assert_int_equal(run(&f, PATCH_V21, "[{\"op\": \"replace\", \"path\": \"/tags\", \"value\": [\"a\", \"b\"]}]"),
-			 ERR_TOO_LARGE);
-	assert_int_equal(run(&f, PATCH_V21, "[{\"op\": \"replace\", \"path\": \"/tags\", \"value\": [\"a\"]}]"), 0);
-	assert_int_equal(run(&f, PATCH_V21, "[{\"op\": \"replace\", \"path\": \"/tags\", \"value\": []}]"), 0);
+	assert_int_equal(
+		run(&f, PATCH_V21, "[{\"op\": \"replace\", \"path\": \"/tags\", \"value\": [\"a\", \"b\"]}]"),
+		ERR_TOO_LARGE);
+	assert_int_equal(
+		run(&f, PATCH_V21, "[{\"op\": \"replace\", \"path\": \"/tags\", \"value\": [\"a\"]}]"), 0);
+	assert_int_equal(run(&f, PATCH_V21, "[{\"op\": \"replace\", \"path\": \"/tags\", \"value\": []}]"),
+			 0);
 }
 
 static void the_number_of_changes_is_bounded(void **state)

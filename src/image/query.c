@@ -15,7 +15,7 @@
 #include "image/when.h"
 
 #define MAX_PARAMS 128
-#define MAX_NAME_CHARS 255   /* no property has a longer name */
+#define MAX_NAME_CHARS 255    /* no property has a longer name */
 #define MAX_VALUE_BYTES 16384 /* lists of a few hundred ids are real */
 #define MAX_LIST_VALUES 1000
 
@@ -196,7 +196,8 @@ static int parse_tag(struct parsing *p, const char *value, struct err *err)
 
 static int refuse_changes_since(struct parsing *p, const char *value, struct err *err)
 {
-	return err_set(err, ERR_INVALID, "The parameter 'changes-since' is not supported; use updated_at=gte:TIME.");
+	return err_set(err, ERR_INVALID,
+		       "The parameter 'changes-since' is not supported; use updated_at=gte:TIME.");
 }
 
 /* Nobody can ask for deleted images; who does gets the others. Sorting is read in one go later. */
@@ -318,7 +319,8 @@ static int add_list_filter(struct parsing *p, const struct column *c, const char
 			return bad_value(c->name, text, "a list with commas around whole quotes", err);
 	}
 	if (n > MAX_LIST_VALUES)
-		return err_set(err, ERR_INVALID, "The parameter '%s' may list %d values.", c->name, MAX_LIST_VALUES);
+		return err_set(err, ERR_INVALID, "The parameter '%s' may list %d values.", c->name,
+			       MAX_LIST_VALUES);
 	add_filter(p, (struct image_filter){.field = c->field, .op = OP_IN, .texts = texts, .n_texts = n});
 	return 0;
 }
@@ -337,7 +339,8 @@ static bool is_operator(const char *value, size_t n, const char *name)
 	return strlen(name) == n && memcmp(value, name, n) == 0;
 }
 
-static int parse_operator_filter(struct parsing *p, const struct column *c, const char *value, struct err *err)
+static int parse_operator_filter(struct parsing *p, const struct column *c, const char *value,
+				 struct err *err)
 {
 	size_t n = operator_length(value);
 
@@ -355,7 +358,7 @@ static int parse_time_filter(struct parsing *p, const struct column *c, const ch
 	static const struct {
 		const char *name;
 		enum filter_op op;
-	} operators[] = {{"gt", OP_GT},	  {"gte", OP_GTE}, {"lt", OP_LT},
+	} operators[] = {{"gt", OP_GT},   {"gte", OP_GTE}, {"lt", OP_LT},
 			 {"lte", OP_LTE}, {"eq", OP_EQ},   {"neq", OP_NEQ}};
 	struct image_filter f = {.field = c->field, .op = OP_EQ};
 	size_t n = operator_length(value);
@@ -470,10 +473,11 @@ static int parse_sort_key(struct parsing *p, const char *s, size_t n, enum image
 	if (!key)
 		return err_nomem(err);
 	if (!c || c->field >= N_SORTABLE)
-		return err_set(err, ERR_INVALID,
-			       "Images can be sorted by name, status, container_format, disk_format, size, id, "
-			       "created_at and updated_at, not by '%s'.",
-			       text_excerpt(key, excerpt));
+		return err_set(
+			err, ERR_INVALID,
+			"Images can be sorted by name, status, container_format, disk_format, size, id, "
+			"created_at and updated_at, not by '%s'.",
+			text_excerpt(key, excerpt));
 	*ret = c->field;
 	return 0;
 }
@@ -493,7 +497,8 @@ static int parse_sort_dir(struct parsing *p, const char *s, size_t n, bool *ret_
 }
 
 /* "key", "key:" or "key:direction". */
-static int parse_sort_element(struct parsing *p, const char *s, size_t n, bool *ret_descending, struct err *err)
+static int parse_sort_element(struct parsing *p, const char *s, size_t n, bool *ret_descending,
+			      struct err *err)
 {
 	const char *colon = memchr(s, ':', n);
 	size_t key_len = colon ? (size_t)(colon - s) : n;
@@ -590,11 +595,12 @@ static int check_param(const struct query_param *param, struct err *err)
 	if (!text_count(param->name, &n_name) || !text_count(param->value, &n_value))
 		return err_set(err, ERR_INVALID, "The parameter '%s' is not valid UTF-8.", excerpt);
 	if (n_name > MAX_NAME_CHARS)
-		return err_set(err, ERR_INVALID, "The name of the parameter '%s' is longer than %d characters.",
-			       excerpt, MAX_NAME_CHARS);
+		return err_set(err, ERR_INVALID,
+			       "The name of the parameter '%s' is longer than %d characters.", excerpt,
+			       MAX_NAME_CHARS);
 	if (strlen(param->value) > MAX_VALUE_BYTES)
-		return err_set(err, ERR_INVALID, "The value of the parameter '%s' is longer than %d bytes.", excerpt,
-			       MAX_VALUE_BYTES);
+		return err_set(err, ERR_INVALID, "The value of the parameter '%s' is longer than %d bytes.",
+			       excerpt, MAX_VALUE_BYTES);
 	return 0;
 }
 
@@ -642,8 +648,8 @@ int image_query_parse(const struct query_param *params, size_t n_params, const s
 	int r;
 
 	if (n_params > MAX_PARAMS)
-		return err_set(err, ERR_INVALID, "A query may have %d parameters; this one has %zu.", MAX_PARAMS,
-			       n_params);
+		return err_set(err, ERR_INVALID, "A query may have %d parameters; this one has %zu.",
+			       MAX_PARAMS, n_params);
 	r = prepare(&p, err);
 	for (size_t i = 0; i < n_params && r == 0; i++)
 		r = parse_param(&p, i, err);

@@ -30,7 +30,8 @@ static bool prints(uint32_t c)
 		return false;
 	if (c == 0x61c || c == 0xfeff)
 		return false;
-	return !(c >= 0x200b && c <= 0x200f) && !(c >= 0x2028 && c <= 0x202e) && !(c >= 0x2060 && c <= 0x206f);
+	return !(c >= 0x200b && c <= 0x200f) && !(c >= 0x2028 && c <= 0x202e) &&
+	       !(c >= 0x2060 && c <= 0x206f);
 }
 
 const char *text_excerpt(const char *s, char out[TEXT_EXCERPT_SIZE])
