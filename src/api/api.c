@@ -130,8 +130,8 @@ void call_fail(struct call *c)
 	struct log_ctx ctx = who_log(&c->who);
 
 	if (status >= 500)
-		log_error("glint.api", &ctx, "%s %s: %d %s%s%s", http_method(c->req), http_path(c->req), status,
-			  c->err.text, *c->err.detail ? ": " : "", c->err.detail);
+		log_error("glint.api", &ctx, "%s %s: %d %s", http_method(c->req), http_path(c->req), status,
+			  err_story(&c->err));
 	if (status == 401)
 		http_add_header(c->req, "WWW-Authenticate", "Keystone");
 	http_reply_error(c->req, status,

@@ -164,8 +164,8 @@ static void add_data_headers(struct call *c, const struct image *image, int stat
 static int send_data(struct call *c, struct download *d)
 {
 	struct delivery_note *note = NULL;
-	int64_t first, last;
-	int status, r;
+	int64_t first = 0, last = 0;
+	int status = 200, r;
 
 	if (d->image.size < 0)
 		d->image.size = d->source.size;

@@ -10,7 +10,7 @@
 
 int cmd_fail(const struct err *err)
 {
-	fprintf(stderr, "glint: %s%s%s\n", err->text, *err->detail ? ": " : "", err->detail);
+	fprintf(stderr, "glint: %s\n", err_story(err));
 	return CMD_FAILED;
 }
 

@@ -155,7 +155,8 @@ static void block_signals(sigset_t *signals)
 	sigaddset(signals, SIGINT);
 	sigaddset(signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, signals, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN); /* a write tells */
+	signal(SIGXFSZ, SIG_IGN); /* a file size limit is a full store */
 }
 
 static int run(struct server *s, struct err *err)
