@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * notify/relay.c -- carries the journal to one driver.
+ *
+ * (1) Events reach the driver in the order of their offsets; the next batch is read only when every
+ *     event of the one before is delivered or set aside. So no event of a subject overtakes another.
+ * (2) The stored cursor never passes an event that is not safe or set aside. It may stay behind
+ *     what is delivered by SAVE_US: after a crash that much is delivered again, under the same ids.
+ * (3) A replay hands out only what the cursor has passed, so it runs ahead of nothing.
+ * (4) No lock is held and no transaction is open while the driver works.
+ *
+ * States of the thread: looking (takes turns until there is nothing left), waiting (for a wake, or
+ * LOOK_US), backing off (the driver or the database is in trouble; a wake does not shorten it).
+ *
+ * The lock guards the first group of members below; the rest belongs to the thread while it runs. */
+#include "relay.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/utf8.h"
+#include "batch.h"
+
+#define LOGGER "glint.relay"
+#define SECOND INT64_C(1000000)
+#define LOOK_US (3 * SECOND)  /* other processes append and replay without waking us */
+#define SAVE_US (SECOND / 10) /* a stored cursor lags by no more while we are busy */
+#define BACKOFF_MIN_US (SECOND / 10)
+#define BACKOFF_MAX_US (30 * SECOND)
+#define GRACE_US SECOND /* for a call to the driver that is under way at the deadline */
+
+enum turn { TURN_DONE, TURN_MORE, TURN_TROUBLE };
+enum trouble { TROUBLE_NONE, TROUBLE_JOURNAL, TROUBLE_DRIVER };
+
+struct relay {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool woken, reopen, stopping, in_driver, ended, abandoned;
+	int64_t deadline_us; /* once stopping */
+
+	struct db *db;
+	const struct notify_driver *driver;
+	struct notify_driver_config config; /* the strings are ours */
+	void *state;
+	bool opened, started;
+	pthread_t thread;
+
+	struct db_cursor cursor;
+	bool dirty; /* the cursor differs from the stored one */
+	bool save_fails;
+	int64_t saved_us, looked_us; /* monotonic, as are all of these */
+	enum trouble trouble;
+	int64_t trouble_since_us, backoff_us, retry_us; /* retry_us: 0 unless backing off */
+};
+
+/* -- the cursor -------------------------------------------------------------------------------- */
+
+static void note_save(struct relay *r, bool ok, const struct err *err)
+{
+	r->saved_us = clock_mono_us();
+	if (!ok && !r->save_fails)
+		log_warning(LOGGER, NULL, "driver '%s': its position cannot be stored: %s", r->driver->name,
+			    err_story(err));
+	if (ok && r->save_fails)
+		log_info(LOGGER, NULL, "driver '%s': its position can be stored again", r->driver->name);
+	r->save_fails = !ok;
+	r->dirty = r->dirty && !ok;
+}
+
+/* Store the cursor; with @replay, in the same transaction, that it is to go on at @next. A failure
+ * costs only that more is delivered again after a crash. */
+static void save(struct relay *r, const struct db_replay *replay, int64_t next)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	struct err err = {0};
+	int rc = db_begin(r->db, DB_WRITE, &tx, &err);
+
+	r->cursor.updated_at = clock_now_us();
+	if (rc == 0 && replay)
+		rc = db_replay_advance(tx, replay->id, next, &err);
+	if (rc == 0 && r->dirty)
+		rc = db_cursor_put(tx, &r->cursor, &err);
+	if (rc == 0)
+		rc = db_commit(&tx, &err);
+	note_save(r, rc == 0, &err);
+}
+
+static void save_if_due(struct relay *r)
+{
+	if (r->dirty && r->trouble != TROUBLE_JOURNAL && clock_mono_us() - r->saved_us >= SAVE_US)
+		save(r, NULL, 0);
+}
+
+/* How many events wait for this driver, roughly; 0 if the database does not say. */
+static int64_t backlog(struct relay *r)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	struct db_journal j;
+
+	if (db_begin(r->db, DB_READ, &tx, NULL) < 0 || db_journal(tx, &j, NULL) < 0)
+		return 0;
+	return j.last_ever - r->cursor.offset;
+}
+
+/* -- trouble ----------------------------------------------------------------------------------- */
+
+static void begin_trouble(struct relay *r, enum trouble kind, const char *story)
+{
+	r->trouble = kind;
+	r->trouble_since_us = clock_mono_us();
+	log_warning(LOGGER, NULL, "driver '%s' is in trouble, events wait: %s", r->driver->name, story);
+}
+
+static enum turn in_trouble(struct relay *r, enum trouble kind, const struct err *err)
+{
+	const char *story = err_story(err);
+	bool begins = r->trouble == TROUBLE_NONE;
+
+	if (begins)
+		begin_trouble(r, kind, story);
+	r->trouble = kind;
+	r->cursor.n_retries++;
+	(void)snprintf(r->cursor.problem, sizeof(r->cursor.problem), "%s", story);
+	r->cursor.problem[utf8_trim(r->cursor.problem, strlen(r->cursor.problem))] = '\0';
+	r->dirty = true;
+	r->backoff_us = r->backoff_us ? r->backoff_us * 2 : BACKOFF_MIN_US;
+	if (r->backoff_us > BACKOFF_MAX_US)
+		r->backoff_us = BACKOFF_MAX_US;
+	r->retry_us = clock_mono_us() + r->backoff_us;
+	if (begins && kind == TROUBLE_DRIVER)
+		save(r, NULL, 0);
+	return TURN_TROUBLE;
+}
+
+static void out_of_trouble(struct relay *r)
+{
+	r->backoff_us = r->retry_us = 0;
+	if (r->trouble == TROUBLE_NONE)
+		return;
+	r->trouble = TROUBLE_NONE;
+	r->cursor.problem[0] = '\0';
+	r->dirty = true;
+	log_info(LOGGER, NULL,
+		 "driver '%s' is well again after %" PRId64 " s, %" PRId64 " events are waiting",
+		 r->driver->name, (clock_mono_us() - r->trouble_since_us) / SECOND, backlog(r));
+	save(r, NULL, 0);
+}
+
+/* -- delivery ---------------------------------------------------------------------------------- */
+
+/* False if the relay was given up meanwhile: then nothing but the driver may be touched. */
+static bool enter_driver(struct relay *r, bool *ret_reopen)
+{
+	pthread_mutex_lock(&r->lock);
+	r->in_driver = !r->abandoned;
+	*ret_reopen = r->reopen;
+	r->reopen = false;
+	pthread_mutex_unlock(&r->lock);
+	return r->in_driver;
+}
+
+static bool leave_driver(struct relay *r)
+{
+	bool abandoned;
+
+	pthread_mutex_lock(&r->lock);
+	r->in_driver = false;
+	abandoned = r->abandoned;
+	pthread_cond_broadcast(&r->changed);
+	pthread_mutex_unlock(&r->lock);
+	return !abandoned;
+}
+
+/* False if the relay was given up meanwhile. */
+static bool hand_over(struct relay *r, const struct batch *b, enum delivery *ret, size_t *ret_n_safe,
+		      struct err *err)
+{
+	bool reopen;
+
+	*ret_n_safe = 0;
+	if (!enter_driver(r, &reopen))
+		return false;
+	if (reopen && r->driver->reopen)
+		r->driver->reopen(r->state);
+	*ret = r->driver->deliver(r->state, b->events, b->n, ret_n_safe, err);
+	if (*ret == DELIVERY_DELIVERED)
+		*ret_n_safe = b->n;
+	assert(*ret_n_safe <= b->n && (*ret != DELIVERY_REJECTED || *ret_n_safe < b->n));
+	return leave_driver(r);
+}
+
+static void log_rejected(const struct relay *r, const struct db_event *e, const struct err *err)
+{
+	log_error(LOGGER, NULL,
+		  "driver '%s' will never take event %s (%s of %s, offset %" PRId64 "), it is set aside: %s",
+		  r->driver->name, e->message_id, e->event_type, e->subject, e->offset, err_story(err));
+}
+
+static void pass(struct relay *r, const struct batch *b, size_t n_safe)
+{
+	if (n_safe == 0)
+		return;
+	r->cursor.offset = b->events[n_safe - 1].offset;
+	r->cursor.n_delivered += (int64_t)n_safe;
+	r->dirty = true;
+}
+
+static void set_aside(struct relay *r, const struct db_event *e, const struct err *err)
+{
+	log_rejected(r, e, err);
+	r->cursor.offset = e->offset;
+	r->cursor.n_set_aside++;
+	r->dirty = true;
+}
+
+/* What has not been delivered yet. */
+static enum turn deliver_new(struct relay *r)
+{
+	AUTO(batch_done) struct batch b = {0};
+	struct err err = {0};
+	enum delivery verdict;
+	size_t n_safe;
+
+	if (batch_read(&b, r->db, r->cursor.offset, INT64_MAX, &err) < 0)
+		return in_trouble(r, TROUBLE_JOURNAL, &err);
+	if (r->trouble == TROUBLE_JOURNAL)
+		out_of_trouble(r);
+	if (b.n == 0)
+		return TURN_DONE;
+	if (!hand_over(r, &b, &verdict, &n_safe, &err))
+		return TURN_TROUBLE;
+	pass(r, &b, n_safe);
+	if (verdict == DELIVERY_RETRY) {
+		r->backoff_us = n_safe ? 0 : r->backoff_us;
+		return in_trouble(r, TROUBLE_DRIVER, &err);
+	}
+	if (verdict == DELIVERY_REJECTED)
+		set_aside(r, &b.events[n_safe], &err);
+	out_of_trouble(r);
+	return b.more || verdict == DELIVERY_REJECTED ? TURN_MORE : TURN_DONE;
+}
+
+/* The oldest replay asked for and its next events; an empty batch if it has none left. False if
+ * there is none. */
+static int read_replay(struct relay *r, struct db_replay *ret, struct batch *b, bool *ret_any,
+		       struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	int64_t upto;
+	int rc = db_begin(r->db, DB_READ, &tx, err);
+
+	*ret_any = false;
+	if (rc == 0)
+		rc = db_replay_next(tx, r->driver->name, ret, err);
+	if (rc < 0)
+		return rc == ERR_NOT_FOUND ? 0 : rc;
+	db_abort(TAKE(tx));
+	*ret_any = true;
+	upto = ret->last < r->cursor.offset ? ret->last : r->cursor.offset;
+	return batch_read(b, r->db, ret->next - 1, upto, err);
+}
+
+/* Where the replay goes on after @n_passed of @b; past its end if that was all. */
+static int64_t replay_next(const struct db_replay *replay, const struct batch *b, size_t n_passed)
+{
+	if (n_passed == b->n && !b->more)
+		return replay->last + 1;
+	return n_passed ? b->events[n_passed - 1].offset + 1 : replay->next;
+}
+
+/* What has been asked for again. Counts as neither delivered nor set aside: those count the journal. */
+static enum turn deliver_again(struct relay *r)
+{
+	AUTO(batch_done) struct batch b = {0};
+	struct db_replay replay;
+	struct err err = {0};
+	enum delivery verdict = DELIVERY_DELIVERED;
+	size_t n_passed = 0;
+	bool any;
+
+	if (read_replay(r, &replay, &b, &any, &err) < 0)
+		return in_trouble(r, TROUBLE_JOURNAL, &err);
+	if (!any)
+		return TURN_DONE;
+	if (b.n > 0 && !hand_over(r, &b, &verdict, &n_passed, &err))
+		return TURN_TROUBLE;
+	if (verdict == DELIVERY_REJECTED)
+		log_rejected(r, &b.events[n_passed++], &err);
+	if (verdict != DELIVERY_RETRY || n_passed > 0)
+		save(r, &replay, replay_next(&replay, &b, n_passed));
+	if (verdict == DELIVERY_RETRY)
+		return in_trouble(r, TROUBLE_DRIVER, &err);
+	out_of_trouble(r);
+	return r->save_fails ? TURN_DONE : TURN_MORE; /* what cannot be stored is not repeated at once */
+}
+
+static enum turn take_turn(struct relay *r)
+{
+	enum turn fresh, again;
+
+	r->looked_us = clock_mono_us();
+	fresh = deliver_new(r);
+	if (fresh == TURN_TROUBLE)
+		return fresh;
+	again = deliver_again(r);
+	return again == TURN_DONE ? fresh : again;
+}
+
+/* -- the thread -------------------------------------------------------------------------------- */
+
+/* When there is something to do without anybody waking us. */
+static int64_t next_time(const struct relay *r)
+{
+	int64_t save_at = r->saved_us + SAVE_US, look_at = r->looked_us + LOOK_US;
+
+	if (r->retry_us)
+		return r->retry_us;
+	return r->dirty && !r->save_fails && save_at < look_at ? save_at : look_at;
+}
+
+static void wait_until(struct relay *r, int64_t mono_us)
+{
+	struct timespec at = {.tv_sec = mono_us / SECOND, .tv_nsec = mono_us % SECOND * 1000};
+
+	(void)pthread_cond_timedwait(&r->changed, &r->lock, &at);
+}
+
+/* True if the round that begins now is the last one. */
+static bool wait_for_work(struct relay *r)
+{
+	int64_t until = next_time(r);
+	bool last;
+
+	pthread_mutex_lock(&r->lock);
+	while (!r->stopping && (r->retry_us || !r->woken) && clock_mono_us() < until)
+		wait_until(r, until);
+	r->woken = false;
+	last = r->stopping;
+	pthread_mutex_unlock(&r->lock);
+	return last;
+}
+
+static bool may_go_on(struct relay *r)
+{
+	bool may;
+
+	pthread_mutex_lock(&r->lock);
+	may = !r->stopping || clock_mono_us() < r->deadline_us;
+	pthread_mutex_unlock(&r->lock);
+	return may;
+}
+
+static bool end(struct relay *r)
+{
+	bool abandoned;
+
+	pthread_mutex_lock(&r->lock);
+	r->ended = true;
+	abandoned = r->abandoned;
+	pthread_cond_broadcast(&r->changed);
+	pthread_mutex_unlock(&r->lock);
+	return abandoned;
+}
+
+static bool is_abandoned(struct relay *r)
+{
+	bool abandoned;
+
+	pthread_mutex_lock(&r->lock);
+	abandoned = r->abandoned;
+	pthread_mutex_unlock(&r->lock);
+	return abandoned;
+}
+
+static void *relay_main(void *arg)
+{
+	struct relay *r = arg;
+	bool last = false;
+
+	while (!last && !is_abandoned(r)) {
+		enum turn t;
+
+		last = wait_for_work(r);
+		do {
+			t = take_turn(r);
+			if (!is_abandoned(r))
+				save_if_due(r);
+		} while (t == TURN_MORE && may_go_on(r));
+	}
+	if (r->dirty && !is_abandoned(r))
+		save(r, NULL, 0);
+	if (end(r))
+		relay_free(r);
+	return NULL;
+}
+
+/* -- its life ---------------------------------------------------------------------------------- */
+
+static void warn_of_gap(const struct db_cursor *c, const struct db_journal *j)
+{
+	int64_t first = j->n_events ? j->first : j->last_ever + 1;
+
+	if (c->offset + 1 < first)
+		log_warning(LOGGER, NULL,
+			    "driver '%s' was not configured for a while; %" PRId64
+			    " events of that time are no longer in the journal",
+			    c->driver, first - c->offset - 1);
+}
+
+/* A driver that has never run begins at the end of the journal. */
+static int load_cursor(struct relay *r, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	struct db_journal j;
+	int rc = db_begin(r->db, DB_WRITE, &tx, err);
+
+	if (rc == 0)
+		rc = db_journal(tx, &j, err);
+	if (rc == 0)
+		rc = db_cursor_get(tx, r->driver->name, &r->cursor, err);
+	if (rc == 0)
+		warn_of_gap(&r->cursor, &j);
+	if (rc != ERR_NOT_FOUND)
+		return rc;
+	r->cursor = (struct db_cursor){.offset = j.last_ever, .updated_at = clock_now_us()};
+	(void)snprintf(r->cursor.driver, sizeof(r->cursor.driver), "%s", r->driver->name);
+	rc = db_cursor_put(tx, &r->cursor, err);
+	return rc < 0 ? rc : db_commit(&tx, err);
+}
+
+static int copy_config(struct relay *r, const struct notify_driver_config *config, struct err *err)
+{
+	r->config.publisher_id = strdup(config->publisher_id);
+	r->config.log_path = config->log_path ? strdup(config->log_path) : NULL;
+	if (!r->config.publisher_id || (config->log_path && !r->config.log_path))
+		return err_nomem(err);
+	return 0;
+}
+
+static void init_lock(struct relay *r)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&r->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&r->changed, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+int relay_new(struct db *db, const struct notify_driver *driver, const struct notify_driver_config *config,
+	      struct relay **ret, struct err *err)
+{
+	AUTO(relay_free_p) struct relay *r = calloc(1, sizeof(*r));
+	int rc;
+
+	assert(strlen(driver->name) < sizeof(r->cursor.driver));
+	if (!r)
+		return err_nomem(err);
+	init_lock(r);
+	r->db = db;
+	r->driver = driver;
+	r->state = calloc(1, driver->state_size ? driver->state_size : 1);
+	if (!r->state)
+		return err_nomem(err);
+	rc = copy_config(r, config, err);
+	if (rc == 0)
+		rc = load_cursor(r, err);
+	if (rc < 0)
+		return rc;
+	r->looked_us = clock_mono_us() - LOOK_US; /* look at once */
+	*ret = TAKE(r);
+	return 0;
+}
+
+void relay_free(struct relay *r)
+{
+	if (!r)
+		return;
+	if (r->opened)
+		r->driver->close(r->state);
+	free(r->state);
+	free((char *)r->config.publisher_id);
+	free((char *)r->config.log_path);
+	pthread_cond_destroy(&r->changed);
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+}
+
+void relay_free_p(struct relay **r)
+{
+	relay_free(*r);
+}
+
+/* Signals are for the main thread. */
+static int start_thread(struct relay *r)
+{
+	sigset_t all, before;
+	int rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	rc = pthread_create(&r->thread, NULL, relay_main, r);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc == 0)
+		(void)pthread_setname_np(r->thread, "relay");
+	return rc;
+}
+
+int relay_start(struct relay *r, struct err *err)
+{
+	int rc;
+
+	assert(!r->opened);
+	r->opened = true; /* close() follows even if open() fails */
+	rc = r->driver->open(r->state, &r->config, err);
+	if (rc < 0)
+		return err_wrap(err, rc, "notification driver '%s'", r->driver->name);
+	rc = start_thread(r);
+	if (rc != 0)
+		return err_set(err, ERR_UNAVAILABLE, "starting a thread: %s", strerror(rc));
+	r->started = true;
+	return 0;
+}
+
+void relay_wake(struct relay *r)
+{
+	pthread_mutex_lock(&r->lock);
+	if (!r->woken)
+		pthread_cond_broadcast(&r->changed);
+	r->woken = true;
+	pthread_mutex_unlock(&r->lock);
+}
+
+void relay_reopen(struct relay *r)
+{
+	pthread_mutex_lock(&r->lock);
+	r->reopen = true;
+	pthread_mutex_unlock(&r->lock);
+}
+
+void relay_stop(struct relay *r, int64_t deadline_us)
+{
+	pthread_mutex_lock(&r->lock);
+	r->stopping = true;
+	r->deadline_us = deadline_us;
+	pthread_cond_broadcast(&r->changed);
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* True if the thread has ended or surely will; false if it hangs in the driver. */
+static bool wait_for_end(struct relay *r)
+{
+	int64_t give_up_us = r->deadline_us + GRACE_US;
+
+	pthread_mutex_lock(&r->lock);
+	while (!r->ended && !(r->in_driver && clock_mono_us() >= give_up_us))
+		wait_until(r, r->in_driver ? give_up_us : clock_mono_us() + SECOND);
+	r->abandoned = !r->ended;
+	pthread_mutex_unlock(&r->lock);
+	return !r->abandoned;
+}
+
+bool relay_finish(struct relay *r)
+{
+	const char *name = r->driver->name;
+	pthread_t thread = r->thread;
+
+	if (!r->started)
+		return true;
+	if (!wait_for_end(r)) { /* r is the thread's own from here on */
+		log_error(LOGGER, NULL,
+			  "driver '%s' does not come back; what it has not delivered stays in the journal",
+			  name);
+		pthread_detach(thread);
+		return false;
+	}
+	pthread_join(thread, NULL);
+	r->started = false;
+	return true;
+}
