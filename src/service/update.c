@@ -5,16 +5,13 @@
 #include "base/err.h"
 #include "service/internal.h"
 
-/* A copy that can be changed without touching the original: its arrays are its own. */
-static int copy_image(const struct image *from, struct arena *a, struct image *to, struct err *err)
+/* A copy whose tags can be changed without touching the original's. */
+static int copy_with_tags(const struct image *from, struct arena *a, struct image *to, struct err *err)
 {
 	*to = *from;
-	to->properties = arena_alloc(a, (from->n_properties + 1) * sizeof(*to->properties));
 	to->tags = arena_alloc(a, (from->n_tags + 1) * sizeof(*to->tags));
-	if (!to->properties || !to->tags)
+	if (!to->tags)
 		return err_nomem(err);
-	if (from->n_properties)
-		memcpy(to->properties, from->properties, from->n_properties * sizeof(*to->properties));
 	if (from->n_tags)
 		memcpy(to->tags, from->tags, from->n_tags * sizeof(*to->tags));
 	return 0;
@@ -51,9 +48,7 @@ int service_update(struct service *svc, const struct who *who, const char *id, c
 	r = service_begin(svc, who, id, POLICY_MODIFY_IMAGE, a, &tx, &before, err);
 	if (r < 0)
 		return r;
-	r = copy_image(&before.image, a, &after, err);
-	if (r < 0)
-		return r;
+	after = before.image; /* patch_apply() gives it arrays of its own */
 	r = patch_apply(patch, &svc->config.limits, a, &after, err);
 	if (r < 0)
 		return r;
@@ -93,7 +88,7 @@ int service_add_tag(struct service *svc, const struct who *who, const char *id, 
 	r = service_begin(svc, who, id, POLICY_MODIFY_IMAGE, &a, &tx, &before, err);
 	if (r < 0)
 		return r;
-	r = copy_image(&before.image, &a, &after, err);
+	r = copy_with_tags(&before.image, &a, &after, err);
 	if (r < 0)
 		return r;
 	if (!image_has_tag(&after, tag)) {
@@ -122,7 +117,7 @@ int service_remove_tag(struct service *svc, const struct who *who, const char *i
 	r = service_begin(svc, who, id, POLICY_MODIFY_IMAGE, &a, &tx, &before, err);
 	if (r < 0)
 		return r;
-	r = copy_image(&before.image, &a, &after, err);
+	r = copy_with_tags(&before.image, &a, &after, err);
 	if (r < 0)
 		return r;
 	if (!image_remove_tag(&after, tag))
