@@ -62,9 +62,10 @@ class Glance(Server):
         config = super().make_config(extra)
         config['DEFAULT'].update({'bind_host': '127.0.0.1', 'bind_port': self.listen_port, 'workers': 0,
                                   'lock_path': root / 'locks'})
-        config.setdefault('oslo_policy', {}).update({'policy_file': root / 'policy.yaml',
-                                                     'enforce_new_defaults': True})
-        config['DEFAULT']['enforce_secure_rbac'] = True
+        # its current rules; without authentication nobody has a role, and only the old ones let anybody in
+        new = bool(config['paste_deploy']['flavor'])
+        config['oslo_policy'] = {'policy_file': root / 'policy.yaml', 'enforce_new_defaults': new}
+        config['DEFAULT']['enforce_secure_rbac'] = new
         config['paste_deploy']['config_file'] = root / 'paste.ini'
         if 'enabled_backends' in config['DEFAULT']:
             config['glance_store'].pop('filesystem_store_datadir', None)
