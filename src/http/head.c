@@ -87,8 +87,8 @@ void head_done(struct head *h)
 
 static bool read_version(struct head *h, const char *s)
 {
-	if (strncmp(s, "HTTP/", 5) != 0 || s[5] < '0' || s[5] > '9' || s[6] != '.' || s[7] < '0' || s[7] > '9' ||
-	    s[8])
+	if (strncmp(s, "HTTP/", 5) != 0 || s[5] < '0' || s[5] > '9' || s[6] != '.' || s[7] < '0' ||
+	    s[7] > '9' || s[8])
 		return refuse(h, 400, "The request line does not end with a protocol version.");
 	if (s[5] != '1' || s[7] > '1')
 		return refuse(h, 505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.");
@@ -150,7 +150,8 @@ static bool read_request_line(struct head *h, size_t end)
 
 	if (!version)
 		return refuse(h, 400, "The request line is not 'method target version'.");
-	if (target == method || target - method > MAX_METHOD || !all_of(method, (size_t)(target - method), TOKEN))
+	if (target == method || target - method > MAX_METHOD ||
+	    !all_of(method, (size_t)(target - method), TOKEN))
 		return refuse(h, 400, "The method is not valid.");
 	*target++ = '\0';
 	*version++ = '\0';
@@ -211,7 +212,7 @@ static bool read_field(struct head *h, size_t end, const struct head_limits *lim
 	return true;
 }
 
-/* -- what the header lines mean for the framing ------------------------------------------------------ */
+/* -- what the header lines mean for the framing ---------------------------------------------------- */
 
 static bool read_content_length(struct head *h, const char *s)
 {
@@ -381,7 +382,7 @@ enum head_verdict head_parse(struct head *h, char *text, size_t n, const struct 
 	return verdict;
 }
 
-/* -- results ----------------------------------------------------------------------------------------- */
+/* -- results --------------------------------------------------------------------------------------- */
 
 const char *head_method(const struct head *h)
 {

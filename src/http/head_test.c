@@ -118,7 +118,9 @@ static const struct bad bad_heads[] = {
 	{POST "Transfer-Encoding: chunked;q=1\r\n\r\n", 0, 400},
 	{POST "Transfer-Encoding: \"chunked\"\r\n\r\n", 0, 400},
 	{POST "Transfer-Encoding:\r\n\r\n", 0, 400},
-	{POST "Transfer-Encoding: \x0b" "chunked\r\n\r\n", 0, 400},
+	{POST "Transfer-Encoding: \x0b"
+	      "chunked\r\n\r\n",
+	 0, 400},
 	{POST "Transfer-Encoding: gzip\r\n\r\n", 0, 501},
 	{POST "Transfer-Encoding: xchunked\r\n\r\n", 0, 501},
 	{"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 0, 400},
@@ -138,7 +140,8 @@ static void test_bad(void **state)
 		n = bad->n ? bad->n : strlen(bad->text);
 		for (size_t cut = 0; cut <= n; cut++) {
 			head_reset(&h);
-			if (parse_cut(&h, bad->text, n, cut, &copy) != HEAD_REFUSED || h.status != bad->status)
+			if (parse_cut(&h, bad->text, n, cut, &copy) != HEAD_REFUSED ||
+			    h.status != bad->status)
 				fail_msg("head %zu, cut at %zu: status %d\n%s", i, cut, h.status, bad->text);
 			assert_non_null(h.reason);
 			free(copy);
@@ -156,9 +159,11 @@ struct good {
 static const struct good good_heads[] = {
 	{OPEN "\r\n", "GET", "/", NULL, "a", 0, false, true, false},
 	{"\r\n" OPEN "\r\n", "GET", "/", NULL, "a", 0, false, true, false},
-	{"GET /a/b?c=d?e HTTP/1.1\r\nHost:b:80\r\n\r\n", "GET", "/a/b", "c=d?e", "b:80", 0, false, true, false},
+	{"GET /a/b?c=d?e HTTP/1.1\r\nHost:b:80\r\n\r\n", "GET", "/a/b", "c=d?e", "b:80", 0, false, true,
+	 false},
 	{"GET /? HTTP/1.1\r\nHost: \t [::1]:9 \t\r\n\r\n", "GET", "/", "", "[::1]:9", 0, false, true, false},
-	{"GET http://q.r:8/s?t HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "/s", "t", "q.r:8", 0, false, true, false},
+	{"GET http://q.r:8/s?t HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "/s", "t", "q.r:8", 0, false, true,
+	 false},
 	{"GET HTTPS://q/ HTTP/1.1\r\nHost: abc\r\n\r\n", "GET", "/", NULL, "q", 0, false, true, false},
 	{"OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n", "OPTIONS", "*", NULL, "", 0, false, true, false},
 	{"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", "CONNECT", "", NULL, "a", 0, false, true, false},
@@ -166,7 +171,8 @@ static const struct good good_heads[] = {
 	{"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", "GET", "/", NULL, NULL, 0, false, true, false},
 	{OPEN "Connection: x, Close\r\n\r\n", "GET", "/", NULL, "a", 0, false, false, false},
 	{OPEN "Connection: closed\r\n\r\n", "GET", "/", NULL, "a", 0, false, true, false},
-	{POST "Content-Length: 9223372036854775807\r\n\r\n", "POST", "/x", NULL, "a", INT64_MAX, false, true, false},
+	{POST "Content-Length: 9223372036854775807\r\n\r\n", "POST", "/x", NULL, "a", INT64_MAX, false, true,
+	 false},
 	{POST "content-LENGTH:007 \r\n\r\n", "POST", "/x", NULL, "a", 7, false, true, false},
 	{POST "Transfer-Encoding: Chunked\r\n\r\n", "POST", "/x", NULL, "a", 0, true, true, false},
 	{POST "Expect: 100-Continue\r\n\r\n", "POST", "/x", NULL, "a", 0, false, true, true},

@@ -36,7 +36,7 @@ struct router {
 	struct node root;
 };
 
-/* -- building ---------------------------------------------------------------------------------------- */
+/* -- building -------------------------------------------------------------------------------------- */
 
 static struct node *add_param(struct node *parent)
 {
@@ -214,7 +214,7 @@ void router_free_p(struct router **r)
 	router_free(*r);
 }
 
-/* -- matching ---------------------------------------------------------------------------------------- */
+/* -- matching -------------------------------------------------------------------------------------- */
 
 struct segments {
 	const char *text[MAX_SEGMENTS];
@@ -248,7 +248,8 @@ static bool fits_param(const char *segment)
 
 /* The node for the segments from @i on, below @node. Each parameter on the way puts its segment
  * into @values. Recursion as deep as the longest route. */
-static const struct node *find(const struct node *node, const struct segments *s, size_t i, const char **values)
+static const struct node *find(const struct node *node, const struct segments *s, size_t i,
+			       const char **values)
 {
 	const struct node *child, *found;
 

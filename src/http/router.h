@@ -17,8 +17,8 @@ enum router_verdict {
 
 struct router_match {
 	const struct http_route *route; /* FOUND */
-	const char *allow;              /* NO_METHOD: "GET, PATCH", as the table lists them. Borrowed from the router */
-	unsigned n_params;              /* FOUND */
+	const char *allow; /* NO_METHOD: "GET, PATCH", as the table lists them. Borrowed from the router */
+	unsigned n_params; /* FOUND */
 	const char *names[ROUTER_MAX_PARAMS];  /* borrowed from the router */
 	const char *values[ROUTER_MAX_PARAMS]; /* decoded, in the scratch */
 };

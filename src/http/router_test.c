@@ -97,10 +97,27 @@ static void test_params(void **state)
 static void test_no_path(void **state)
 {
 	static const char *const paths[] = {
-		"", "*", "/v3", "//", "//v2", "/v2//", "/v2//images", "/v2/images/", "/v2/images//tags/x",
-		"/v2/images/..", "/v2/images/.", "/v2/images/%2e%2e", "/v2/images/%2E/tags/x", "/v2/images/../..",
-		"/v2/images/x/", "/v2/images/x/tags", "/v2/images/x/tags/y/z", "/V2", "/v2%2fimages",
-		"/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a",
+		"",
+		"*",
+		"/v3",
+		"//",
+		"//v2",
+		"/v2//",
+		"/v2//images",
+		"/v2/images/",
+		"/v2/images//tags/x",
+		"/v2/images/..",
+		"/v2/images/.",
+		"/v2/images/%2e%2e",
+		"/v2/images/%2E/tags/x",
+		"/v2/images/../..",
+		"/v2/images/x/",
+		"/v2/images/x/tags",
+		"/v2/images/x/tags/y/z",
+		"/V2",
+		"/v2%2fimages",
+		"/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/"
+		"a",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
@@ -123,8 +140,8 @@ static void test_no_method(void **state)
 static void test_bad_path(void **state)
 {
 	static const char *const paths[] = {
-		"/v2/%", "/v2/%4", "/v2/%zz", "/v2/images/%00", "/v2/images/a%00b", "/%ff", "/%c3", "/%c0%af",
-		"/%ed%a0%80", "/%f4%90%80%80", "/v2/x%c3/%a9",
+		"/v2/%", "/v2/%4",  "/v2/%zz",    "/v2/images/%00", "/v2/images/a%00b", "/%ff",
+		"/%c3",  "/%c0%af", "/%ed%a0%80", "/%f4%90%80%80",  "/v2/x%c3/%a9",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
@@ -181,8 +198,9 @@ static void test_query(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_found),     cmocka_unit_test(test_params),     cmocka_unit_test(test_no_path),
-		cmocka_unit_test(test_no_method), cmocka_unit_test(test_bad_path),   cmocka_unit_test(test_bad_tables),
+		cmocka_unit_test(test_found),    cmocka_unit_test(test_params),
+		cmocka_unit_test(test_no_path),  cmocka_unit_test(test_no_method),
+		cmocka_unit_test(test_bad_path), cmocka_unit_test(test_bad_tables),
 		cmocka_unit_test(test_query),
 	};
 

@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct head_limits limits = {.max_bytes = 4096, .max_fields = 32};
 
-static enum head_verdict parse_pieces(struct head *h, const uint8_t *data, size_t size, size_t step, char **ret)
+static enum head_verdict parse_pieces(struct head *h, const uint8_t *data, size_t size, size_t step,
+				      char **ret)
 {
 	enum head_verdict v = HEAD_MORE;
 	char *text = NULL;

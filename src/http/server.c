@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * http/server.c -- puts the parts together: address, loops, senders, pools; starts and stops them. */
+#include "server.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/pool.h"
+
+#define LISTEN_BACKLOG 4096
+#define MIN_SENDERS 4 /* they wait for disks, not for cores */
+#define MAX_TIMEOUT_US ((int64_t)24 * 3600 * 1000000)
+
+/* -- the address ----------------------------------------------------------------------------------- */
+
+static bool is_port(const char *s)
+{
+	unsigned port = 0, n = 0;
+
+	for (; *s >= '0' && *s <= '9' && n < 5; s++, n++)
+		port = port * 10 + (unsigned)(*s - '0');
+	return n && !*s && port <= 65535;
+}
+
+/* "host:port", "[host]:port", ":port" -> both parts. */
+static int split_address(const char *text, char host[256], char port[8], struct err *err)
+{
+	const char *colon = strrchr(text, ':');
+	size_t len = colon ? (size_t)(colon - text) : 0;
+
+	if (colon && len >= 2 && text[0] == '[' && text[len - 1] == ']') {
+		text++;
+		len -= 2;
+	}
+	if (!colon || len >= 256 || !is_port(colon + 1))
+		return err_set(err, ERR_INVALID, "'%s' is not HOST:PORT", text);
+	(void)snprintf(host, 256, "%.*s", (int)len, text);
+	(void)snprintf(port, 8, "%s", colon + 1);
+	return 0;
+}
+
+static int listen_on(const struct addrinfo *ai)
+{
+	AUTO(close_fd_p) int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int on = 1, off = 0;
+
+	if (fd < 0)
+		return -1;
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (ai->ai_family == AF_INET6)
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	/* Accepted sockets inherit it. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
+		return -1;
+	return TAKE_FD(fd);
+}
+
+static int bind_address(struct http_server *s, const char *text, struct err *err)
+{
+	const struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
+	struct addrinfo *list;
+	char host[256], port[8];
+	int r = split_address(text, host, port, err);
+
+	if (r < 0)
+		return r;
+	r = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
+	if (r != 0)
+		return err_set(err, ERR_INVALID, "listen on '%s': %s", text, gai_strerror(r));
+	for (const struct addrinfo *ai = list; ai && s->listen_fd < 0; ai = ai->ai_next)
+		s->listen_fd = listen_on(ai);
+	r = errno;
+	freeaddrinfo(list);
+	if (s->listen_fd < 0)
+		return err_set(err, ERR_UNAVAILABLE, "listen on '%s': %s", text, strerror(r));
+	return 0;
+}
+
+static int write_address(struct http_server *s, struct err *err)
+{
+	struct sockaddr_storage sa = {0};
+	socklen_t len = sizeof(sa);
+	char host[INET6_ADDRSTRLEN], port[8];
+	bool is_v6;
+
+	if (getsockname(s->listen_fd, (struct sockaddr *)&sa, &len) < 0 ||
+	    getnameinfo((struct sockaddr *)&sa, len, host, sizeof(host), port, sizeof(port),
+			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		return err_set(err, ERR_INTERNAL, "the address of the listening socket: %s", strerror(errno));
+	is_v6 = sa.ss_family == AF_INET6;
+	(void)snprintf(s->address, sizeof(s->address), "%s%s%s:%s", is_v6 ? "[" : "", host, is_v6 ? "]" : "",
+		       port);
+	return 0;
+}
+
+const char *http_address(const struct http_server *s)
+{
+	return s->address;
+}
+
+/* -- building -------------------------------------------------------------------------------------- */
+
+static unsigned count_cores(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n > 0 && n < 1024 ? (unsigned)n : 1;
+}
+
+static int64_t or_default(int64_t value, int64_t fallback)
+{
+	return value > 0 ? value : fallback;
+}
+
+static int64_t timeout_or(int64_t value_us, int64_t fallback_us)
+{
+	int64_t us = or_default(value_us, fallback_us);
+
+	return us < MAX_TIMEOUT_US ? us : MAX_TIMEOUT_US;
+}
+
+static void set_config(struct http_server *s, const struct http_config *given)
+{
+	struct http_config *c = &s->config;
+
+	*c = *given;
+	c->n_loops = (unsigned)or_default(c->n_loops, count_cores());
+	c->max_connections = (unsigned)or_default(c->max_connections, 16384);
+	c->max_workers = (unsigned)or_default(c->max_workers, 32);
+	c->max_streams = (unsigned)or_default(c->max_streams, 64);
+	c->max_header_bytes = c->max_header_bytes ? c->max_header_bytes : 32768;
+	c->max_headers = c->max_headers ? c->max_headers : 100;
+	c->max_body_bytes = c->max_body_bytes < SIZE_MAX ? c->max_body_bytes : SIZE_MAX - 1;
+	c->idle_timeout_us = timeout_or(c->idle_timeout_us, 60000000);
+	c->header_timeout_us = timeout_or(c->header_timeout_us, 30000000);
+	c->body_timeout_us = timeout_or(c->body_timeout_us, 60000000);
+	s->pace_rule = (struct pace_rule){c->body_timeout_us, c->min_rate_bytes};
+}
+
+static int init_loops(struct http_server *s, struct err *err)
+{
+	int r = 0;
+
+	s->loops = calloc(s->config.n_loops, sizeof(*s->loops));
+	if (!s->loops)
+		return err_nomem(err);
+	for (; s->n_loops < s->config.n_loops && r == 0; s->n_loops++) {
+		s->loops[s->n_loops].epoll_fd = s->loops[s->n_loops].inbox.event_fd = -1;
+		r = loop_init(&s->loops[s->n_loops], s, err);
+	}
+	return r;
+}
+
+static int init_senders(struct http_server *s, struct err *err)
+{
+	unsigned n = s->config.n_loops > MIN_SENDERS ? s->config.n_loops : MIN_SENDERS;
+	int r = 0;
+
+	s->senders = calloc(n, sizeof(*s->senders));
+	if (!s->senders)
+		return err_nomem(err);
+	for (; s->n_senders < n && r == 0; s->n_senders++) {
+		s->senders[s->n_senders].epoll_fd = s->senders[s->n_senders].inbox.event_fd = -1;
+		r = sender_init(&s->senders[s->n_senders], s, err);
+	}
+	return r;
+}
+
+static int init_parts(struct http_server *s, struct err *err)
+{
+	int r = router_new(s->config.routes, &s->router, err);
+
+	if (r == 0)
+		r = bind_address(s, s->config.listen, err);
+	if (r == 0)
+		r = write_address(s, err);
+	if (r == 0)
+		r = init_loops(s, err);
+	if (r == 0)
+		r = init_senders(s, err);
+	if (r == 0)
+		r = pool_new("http-work", s->config.max_workers, &s->workers, err);
+	if (r == 0)
+		r = pool_new("http-stream", s->config.max_streams, &s->streams, err);
+	return r;
+}
+
+int http_new(const struct http_config *config, struct http_server **ret, struct err *err)
+{
+	struct http_server *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return err_nomem(err);
+	s->listen_fd = -1;
+	set_config(s, config);
+	r = init_parts(s, err);
+	if (r < 0) {
+		http_free(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+/* -- running --------------------------------------------------------------------------------------- */
+
+int server_thread(pthread_t *ret, const char *name, void *(*run)(void *), void *arg, struct err *err)
+{
+	sigset_t all, before;
+	int r;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(ret, NULL, run, arg);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r != 0)
+		return err_set(err, ERR_INTERNAL, "starting a thread: %s", strerror(r));
+	(void)pthread_setname_np(*ret, name);
+	return 0;
+}
+
+struct sender *server_sender(struct http_server *s)
+{
+	return &s->senders[atomic_fetch_add(&s->next_sender, 1) % s->n_senders];
+}
+
+int http_start(struct http_server *s, struct err *err)
+{
+	const struct sigaction ignore = {.sa_handler = SIG_IGN};
+	int r = 0;
+
+	/* sendfile(2) knows no MSG_NOSIGNAL. */
+	(void)sigaction(SIGPIPE, &ignore, NULL);
+	s->started = true;
+	for (unsigned i = 0; i < s->n_senders && r == 0; i++)
+		r = sender_start(&s->senders[i], err);
+	for (unsigned i = 0; i < s->n_loops && r == 0; i++)
+		r = loop_start(&s->loops[i], err);
+	return r;
+}
+
+/* The loops end when their last connection has; then nobody gives the senders or the pools more
+ * to do, and what they have left is short. */
+void http_stop(struct http_server *s, int64_t timeout_us)
+{
+	if (!s->started || s->stopped)
+		return;
+	s->stopped = true;
+	atomic_store(&s->cut_at_us, clock_mono_us() + timeout_us);
+	atomic_store(&s->stopping, true);
+	(void)shutdown(s->listen_fd, SHUT_RDWR); /* from now on connections are refused */
+	for (unsigned i = 0; i < s->n_loops; i++)
+		inbox_wake(&s->loops[i].inbox);
+	for (unsigned i = 0; i < s->n_loops; i++)
+		if (s->loops[i].has_thread)
+			(void)pthread_join(s->loops[i].thread, NULL);
+	for (unsigned i = 0; i < s->n_senders; i++)
+		sender_stop(&s->senders[i]);
+	pool_free(TAKE(s->streams));
+	pool_free(TAKE(s->workers));
+}
+
+void http_free(struct http_server *s)
+{
+	if (!s)
+		return;
+	http_stop(s, 0);
+	pool_free(s->streams);
+	pool_free(s->workers);
+	for (unsigned i = 0; i < s->n_loops; i++)
+		loop_done(&s->loops[i]);
+	for (unsigned i = 0; i < s->n_senders; i++)
+		sender_done(&s->senders[i]);
+	free(s->loops);
+	free(s->senders);
+	close_fd_p(&s->listen_fd);
+	router_free(s->router);
+	free(s);
+}
