@@ -344,12 +344,39 @@ static void test_order_over_many_batches(void **state)
 		relay_wake(r);
 	}
 	append(1500);
-	append_at(5, clock_now_us(), 600 * 1024); /* batches are bounded in octets, too */
 	relay_wake(r);
-	await(has_seen, 3505);
+	await(has_seen, 3500);
 	end_relay(r);
-	assert_seen(1, 3505);
-	assert_int_equal(cursor_of("fake").n_delivered, 3505);
+	assert_seen(1, 3500);
+	assert_int_equal(cursor_of("fake").n_delivered, 3500);
+}
+
+static void test_batches_are_bounded(void **state)
+{
+	struct relay *r = new_relay();
+
+	append_at(5, clock_now_us(), 600 * 1024);
+	append(600);
+	assert_int_equal(relay_start(r, NULL), 0);
+	await(has_seen, 605);
+	end_relay(r);
+	assert_seen(1, 605);
+	assert_int_equal(script.n_calls, 4); /* 2 + 2 large ones, 1 and 511 more, the rest */
+}
+
+/* Ten times; without a wake each would take until the relay looks by itself. */
+static void test_wake_is_prompt(void **state)
+{
+	struct relay *r = started_relay();
+	int64_t start = clock_mono_us();
+
+	for (size_t i = 1; i <= 10; i++) {
+		append(1);
+		relay_wake(r);
+		await(has_seen, i);
+	}
+	assert_true(clock_mono_us() - start < 12 * SECOND);
+	end_relay(r);
 }
 
 static void test_restart_goes_on_at_the_cursor(void **state)
@@ -604,6 +631,34 @@ static void test_replay_stays_behind_the_cursor(void **state)
 	assert_int_equal(script.seen[5], 2);
 	assert_int_equal(notify_replay(db, "fake", 7, 9, &n, NULL), 0);
 	assert_int_equal(n, 0);
+}
+
+/* Even if a row says otherwise. */
+static void test_replay_beyond_the_cursor(void **state)
+{
+	struct db_replay replay = {.driver = "fake", .next = 1, .last = 100};
+	struct relay *r;
+	struct db_tx *tx;
+
+	append(2);
+	put_cursor("fake", 2);
+	tx = begin(DB_WRITE);
+	assert_int_equal(db_replay_insert(tx, &replay, NULL), 0);
+	commit(tx);
+	append(1);
+	set_hold(true);
+	r = started_relay();
+	await(is_holding, 0); /* with the third in its hands ... */
+	append(1);            /* ... there comes a fourth */
+	set_hold(false);
+	await(has_seen, 4);
+	end_relay(r);
+	assert_int_equal(script.n_seen, 5);
+	assert_int_equal(script.seen[0], 3);
+	assert_int_equal(script.seen[1], 1);
+	assert_int_equal(script.seen[2], 2);
+	assert_int_equal(script.seen[3], 3);
+	assert_int_equal(script.seen[4], 4); /* once, when its turn came */
 }
 
 static void test_replay_refused(void **state)
@@ -932,6 +987,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_new_driver_begins_at_the_end),
 		TEST(test_order_over_many_batches),
+		TEST(test_batches_are_bounded),
+		TEST(test_wake_is_prompt),
 		TEST(test_restart_goes_on_at_the_cursor),
 		TEST(test_looks_by_itself),
 		TEST(test_retry_then_delivered),
@@ -945,6 +1002,7 @@ int main(void)
 		TEST(test_replay),
 		TEST(test_replay_carries_the_same_id),
 		TEST(test_replay_stays_behind_the_cursor),
+		TEST(test_replay_beyond_the_cursor),
 		TEST(test_replay_refused),
 		TEST(test_prune_by_age),
 		TEST(test_prune_by_size),
