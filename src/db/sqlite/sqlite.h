@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * db/sqlite/sqlite.h -- the parts of the SQLite driver, among themselves. */
+#pragma once
+
+#include <pthread.h>
+
+#include "db/driver.h"
+#include "db/sqlite/conn.h"
+
+struct sqlite_db;
+
+struct sqlite_tx {
+	struct db_tx base;
+	struct sqlite_db *db;
+	struct conn *conn;
+	enum db_mode mode;
+
+	/* DB_WRITE, under writer.lock: */
+	struct sqlite_tx *next; /* in one of the writer's two queues */
+	pthread_cond_t wake;
+	bool has_turn; /* the connection is ours */
+	bool settled;  /* the batch we are in has ended, with this outcome: */
+	int outcome;
+	struct err *err; /* of the db_commit() that waits; borrowed, may be NULL */
+};
+
+static inline struct conn *tx_conn(struct db_tx *tx)
+{
+	return ((struct sqlite_tx *)tx)->conn;
+}
+
+struct tx_queue {
+	struct sqlite_tx *first, *last;
+};
+
+/* writer.c: the one connection that writes, and the batch of transactions it has open. */
+struct writer {
+	struct conn *conn;
+	pthread_mutex_t lock;
+	bool taken;              /* somebody has the turn */
+	struct tx_queue waiting; /* for the turn */
+	struct tx_queue members; /* released into the batch, waiting for its COMMIT */
+
+	/* Of whoever has the turn: */
+	bool batch_open;
+	unsigned n_members;
+	int64_t opened_at;
+};
+
+int writer_init(struct writer *w, const char *path, struct err *err);
+void writer_done(struct writer *w);
+int writer_begin(struct writer *w, struct sqlite_tx *tx, struct err *err);
+int writer_commit(struct writer *w, struct sqlite_tx *tx, struct err *err); /* waits until it is durable */
+void writer_abort(struct writer *w, struct sqlite_tx *tx);
+
+/* readers.c: connections for read transactions, as many as there were at a time, within a bound. */
+#define MAX_READERS 16
+
+struct readers {
+	pthread_mutex_t lock;
+	pthread_cond_t returned;
+	struct conn *idle[MAX_READERS];
+	unsigned n_idle, n_open;
+};
+
+int readers_init(struct readers *rs, struct err *err);
+void readers_done(struct readers *rs);
+int readers_take(struct readers *rs, const char *path, struct conn **ret, struct err *err);
+void readers_give_back(struct readers *rs, struct conn *c); /* takes @c */
+
+/* checkpoint.c: moves what is in the write-ahead log into the database file. */
+struct checkpointer {
+	const char *path; /* borrowed */
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	pthread_t thread;
+	bool running, wanted, stop;
+	int last_step;
+};
+
+void checkpointer_init(struct checkpointer *cp, const char *path);
+void checkpointer_done(struct checkpointer *cp);
+void checkpointer_watch(struct checkpointer *cp, struct conn *writer);
+
+struct sqlite_db {
+	struct db base;
+	char *path;
+	struct writer writer;
+	struct readers readers;
+	struct checkpointer checkpointer;
+};
+
+/* A condition variable that times out by the monotonic clock; false when that cannot be had. */
+bool cond_init_mono(pthread_cond_t *cond);
+/* False once @until (clock_mono_us) has passed. */
+bool cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t until);
+
+/* schema.c */
+int schema_ensure(struct conn *writer, struct err *err);
+int schema_version(struct conn *c, struct db_version *ret, struct err *err);
+
+/* images.c */
+int sqlite_image_get(struct db_tx *tx, const char *id, bool with_deleted, struct arena *a, struct image *ret,
+		     struct err *err);
+int sqlite_image_insert(struct db_tx *tx, const struct image *img, struct err *err);
+int sqlite_image_update(struct db_tx *tx, const struct image *before, const struct image *after,
+			struct err *err);
+int sqlite_image_delete(struct db_tx *tx, const char *id, int64_t now, struct err *err);
+int sqlite_location_add(struct db_tx *tx, const char *image_id, const char *url, const char *metadata,
+			int64_t now, struct err *err);
+int sqlite_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err);
+
+/* The columns of images in the order image_from_row() reads them, of the table under the name i. */
+#define IMAGE_COLUMNS                                                                                        \
+	"i.id, i.name, i.size, i.status, i.created_at, i.updated_at, i.deleted_at, i.deleted, "              \
+	"i.disk_format, i.container_format, i.checksum, i.owner, i.min_disk, i.min_ram, i.protected, "       \
+	"i.virtual_size, i.visibility, i.os_hidden, i.os_hash_algo, i.os_hash_value"
+/* Strings go to @a, or are borrowed from the row when it is NULL. A row with a status, visibility
+ * or time that we do not know is ERR_INTERNAL and names the image. */
+int image_from_row(struct query *q, struct arena *a, struct image *ret, struct err *err);
+int image_load_properties(struct conn *c, struct arena *a, struct image *img, struct err *err);
+int image_load_tags(struct conn *c, struct arena *a, struct image *img, struct err *err);
+
+/* list.c */
+int sqlite_image_list(struct db_tx *tx, const struct image_query *q, db_image_fn *fn, void *cls,
+		      struct err *err);
+
+/* members.c */
+int sqlite_member_get(struct db_tx *tx, const char *image_id, const char *member_id, struct arena *a,
+		      struct image_member *ret, struct err *err);
+int sqlite_member_list(struct db_tx *tx, const char *image_id, const char *only, db_member_fn *fn, void *cls,
+		       struct err *err);
+int sqlite_member_count(struct db_tx *tx, const char *image_id, int64_t *ret, struct err *err);
+int sqlite_member_insert(struct db_tx *tx, const struct image_member *m, struct err *err);
+int sqlite_member_update(struct db_tx *tx, const struct image_member *m, struct err *err);
+int sqlite_member_delete(struct db_tx *tx, const char *image_id, const char *member_id, int64_t now,
+			 struct err *err);
+
+/* uploads.c */
+int sqlite_upload_insert(struct db_tx *tx, const struct db_upload *u, struct err *err);
+int sqlite_upload_get(struct db_tx *tx, const char *image_id, struct arena *a, struct db_upload *ret,
+		      struct err *err);
+int sqlite_upload_delete(struct db_tx *tx, const char *image_id, struct err *err);
+int sqlite_upload_list(struct db_tx *tx, const char *node, db_upload_fn *fn, void *cls, struct err *err);
+
+/* removals.c */
+int sqlite_removal_insert(struct db_tx *tx, const struct db_removal *r, struct err *err);
+int sqlite_removal_due(struct db_tx *tx, int64_t now, int64_t max, db_removal_fn *fn, void *cls,
+		       struct err *err);
+int sqlite_removal_retry(struct db_tx *tx, int64_t id, int64_t next_attempt_at, struct err *err);
+int sqlite_removal_delete(struct db_tx *tx, int64_t id, struct err *err);
+int sqlite_removal_count(struct db_tx *tx, int64_t *ret_n, int64_t *ret_n_failed_before, struct err *err);
+
+/* journal.c */
+int sqlite_event_insert(struct db_tx *tx, const struct db_event *e, struct err *err);
+int sqlite_event_read(struct db_tx *tx, int64_t after, int64_t max, db_event_fn *fn, void *cls,
+		      struct err *err);
+int sqlite_event_find(struct db_tx *tx, int64_t when, int64_t *ret_offset, struct err *err);
+int sqlite_journal(struct db_tx *tx, struct db_journal *ret, struct err *err);
+int sqlite_event_prune(struct db_tx *tx, int64_t upto, int64_t older_than, int64_t max_bytes,
+		       int64_t max_rows, int64_t *ret_n, struct err *err);
+
+/* cursors.c */
+int sqlite_cursor_get(struct db_tx *tx, const char *driver, struct db_cursor *ret, struct err *err);
+int sqlite_cursor_put(struct db_tx *tx, const struct db_cursor *c, struct err *err);
+int sqlite_cursor_delete(struct db_tx *tx, const char *driver, struct err *err);
+int sqlite_cursor_list(struct db_tx *tx, db_cursor_fn *fn, void *cls, struct err *err);
+int sqlite_replay_insert(struct db_tx *tx, const struct db_replay *r, struct err *err);
+int sqlite_replay_next(struct db_tx *tx, const char *driver, struct db_replay *ret, struct err *err);
+int sqlite_replay_advance(struct db_tx *tx, int64_t id, int64_t next, struct err *err);

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * db/sqlite/writer.c -- group commit: the one connection that writes goes from hand to hand, and
+ * transactions that come while others are under way share one COMMIT, one fsync.
+ *
+ *   BEGIN IMMEDIATE                                        the first of a batch
+ *     SAVEPOINT tx ... RELEASE tx | ROLLBACK TO tx         each transaction, one at a time
+ *   COMMIT                                                 whoever finds nobody waiting
+ *
+ * (1) Who has the turn (writer.taken) uses the connection alone. It is handed from transaction to
+ *     transaction under the lock, oldest first.
+ * (2) A batch is left open only together with the turn: there is always somebody who will end it.
+ * (3) db_commit() returns success only after the COMMIT of its batch has. If that fails, or SQLite
+ *     gives the whole batch up on the way, every member gets the error and nothing of it happened.
+ * (4) A transaction in which a statement failed is never committed (conn.doomed).
+ * (5) A batch ends after MAX_MEMBERS transactions or MAX_AGE_US, so that the first does not wait for
+ *     ever and other processes get at the database. */
+#include "db/sqlite/sqlite.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <time.h>
+
+#include "base/clock.h"
+
+#define MAX_MEMBERS 256
+#define MAX_AGE_US INT64_C(10000)
+/* A turn lasts milliseconds. Who waits so long is behind a database that does not answer. */
+#define MAX_TURN_WAIT_US INT64_C(30000000)
+
+static void push(struct tx_queue *q, struct sqlite_tx *tx)
+{
+	tx->next = NULL;
+	if (q->last)
+		q->last->next = tx;
+	else
+		q->first = tx;
+	q->last = tx;
+}
+
+static struct sqlite_tx *pop(struct tx_queue *q)
+{
+	struct sqlite_tx *tx = q->first;
+
+	if (tx) {
+		q->first = tx->next;
+		if (!q->first)
+			q->last = NULL;
+	}
+	return tx;
+}
+
+static void remove_from(struct tx_queue *q, const struct sqlite_tx *tx)
+{
+	struct sqlite_tx **at = &q->first, *before = NULL;
+
+	while (*at != tx) {
+		before = *at;
+		at = &before->next;
+	}
+	*at = tx->next;
+	if (q->last == tx)
+		q->last = before;
+}
+
+int writer_init(struct writer *w, const char *path, struct err *err)
+{
+	(void)pthread_mutex_init(&w->lock, NULL);
+	return conn_open(path, CONN_WRITER, &w->conn, err);
+}
+
+void writer_done(struct writer *w)
+{
+	assert(!w->taken);
+	conn_close(TAKE(w->conn));
+	(void)pthread_mutex_destroy(&w->lock);
+}
+
+/* -- the turn ----------------------------------------------------------------------------------- */
+
+static int wait_for_turn(struct writer *w, struct sqlite_tx *tx, struct err *err)
+{
+	int64_t until = clock_mono_us() + MAX_TURN_WAIT_US;
+
+	(void)pthread_mutex_lock(&w->lock);
+	if (!w->taken) {
+		w->taken = tx->has_turn = true;
+	} else {
+		push(&w->waiting, tx);
+		while (!tx->has_turn && cond_wait_until(&tx->wake, &w->lock, until))
+			;
+		if (!tx->has_turn)
+			remove_from(&w->waiting, tx);
+	}
+	(void)pthread_mutex_unlock(&w->lock);
+	if (tx->has_turn)
+		return 0;
+	(void)err_set(err, ERR_UNAVAILABLE, "The database does not keep up; try again later.");
+	if (err)
+		err->retriable = true;
+	return ERR_UNAVAILABLE;
+}
+
+/* Lock held. */
+static void hand_on(struct writer *w)
+{
+	struct sqlite_tx *next = pop(&w->waiting);
+
+	w->taken = next;
+	if (next) {
+		next->has_turn = true;
+		(void)pthread_cond_signal(&next->wake);
+	}
+}
+
+/* -- the batch; by whoever has the turn --------------------------------------------------------- */
+
+static int open_batch(struct writer *w, struct err *err)
+{
+	int r;
+
+	w->conn->lost = false;
+	r = conn_run(w->conn, "BEGIN IMMEDIATE", err);
+	if (r < 0)
+		return r;
+	w->conn->in_transaction = w->batch_open = true;
+	w->n_members = 0;
+	w->opened_at = clock_mono_us();
+	return 0;
+}
+
+static void roll_back_all(struct writer *w)
+{
+	if (sqlite3_get_autocommit(w->conn->handle) == 0)
+		(void)sqlite3_exec(w->conn->handle, "ROLLBACK", NULL, NULL, NULL);
+	w->conn->in_transaction = false;
+}
+
+/* COMMIT what the members released; without any there is nothing to commit. */
+static int commit_batch(struct writer *w, struct err *err)
+{
+	int r = 0;
+
+	if (w->conn->lost)
+		*err = w->conn->why, r = w->conn->why.code;
+	else if (w->n_members > 0)
+		r = conn_run(w->conn, "COMMIT", err);
+	if (r < 0 || w->n_members == 0)
+		roll_back_all(w);
+	w->conn->in_transaction = w->conn->lost = w->batch_open = false;
+	return r;
+}
+
+/* Lock held. */
+static void settle(struct writer *w, int outcome, const struct err *why)
+{
+	struct sqlite_tx *tx;
+
+	while ((tx = pop(&w->members))) {
+		tx->outcome = outcome;
+		if (outcome < 0 && tx->err)
+			*tx->err = *why;
+		tx->settled = true;
+		(void)pthread_cond_signal(&tx->wake);
+	}
+}
+
+static bool may_stay_open(const struct writer *w)
+{
+	return w->batch_open && !w->conn->lost && w->n_members < MAX_MEMBERS &&
+	       clock_mono_us() - w->opened_at < MAX_AGE_US;
+}
+
+/* Give up the turn: to the next in the same batch, or after ending the batch. */
+static void end_turn(struct writer *w)
+{
+	struct err why = {0};
+	int outcome = 0;
+
+	(void)pthread_mutex_lock(&w->lock);
+	if (!w->waiting.first || !may_stay_open(w)) {
+		(void)pthread_mutex_unlock(&w->lock);
+		if (w->batch_open)
+			outcome = commit_batch(w, &why);
+		(void)pthread_mutex_lock(&w->lock);
+		settle(w, outcome, &why);
+	}
+	hand_on(w);
+	(void)pthread_mutex_unlock(&w->lock);
+}
+
+/* Undo this transaction alone. If even that fails, the batch cannot be trusted any more. */
+static void undo(struct writer *w)
+{
+	struct conn *c = w->conn;
+
+	if (!c->lost &&
+	    (conn_run(c, "ROLLBACK TO glint", NULL) < 0 || conn_run(c, "RELEASE glint", NULL) < 0)) {
+		roll_back_all(w);
+		c->lost = true;
+	}
+}
+
+/* -- one transaction ---------------------------------------------------------------------------- */
+
+int writer_begin(struct writer *w, struct sqlite_tx *tx, struct err *err)
+{
+	int r = wait_for_turn(w, tx, err);
+
+	if (r < 0)
+		return r;
+	w->conn->doomed = false;
+	if (!w->batch_open)
+		r = open_batch(w, err);
+	if (r == 0)
+		r = conn_run(w->conn, "SAVEPOINT glint", err);
+	if (r < 0) {
+		end_turn(w);
+		return r;
+	}
+	tx->conn = w->conn;
+	return 0;
+}
+
+/* What the failed statement said, to a caller who did not listen. */
+static int refuse(const struct conn *c, struct err *err)
+{
+	if (err)
+		*err = c->why;
+	return c->why.code;
+}
+
+int writer_commit(struct writer *w, struct sqlite_tx *tx, struct err *err)
+{
+	int r;
+
+	if (w->conn->doomed || conn_run(w->conn, "RELEASE glint", NULL) < 0) {
+		r = refuse(w->conn, err);
+		writer_abort(w, tx);
+		return r;
+	}
+	tx->err = err;
+	w->n_members++;
+	(void)pthread_mutex_lock(&w->lock);
+	push(&w->members, tx);
+	(void)pthread_mutex_unlock(&w->lock);
+	end_turn(w);
+
+	(void)pthread_mutex_lock(&w->lock);
+	while (!tx->settled)
+		(void)pthread_cond_wait(&tx->wake, &w->lock);
+	(void)pthread_mutex_unlock(&w->lock);
+	return tx->outcome;
+}
+
+void writer_abort(struct writer *w, struct sqlite_tx *tx)
+{
+	assert(tx->has_turn);
+	undo(w);
+	end_turn(w);
+}
