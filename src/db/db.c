@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * db/db.c -- the table of drivers, which one serves a URL, and the way from db.h into its vtable. */
+#include "db/db.h"
+
+#include <string.h>
+
+#include "base/err.h"
+#include "db/driver.h"
+
+extern const struct db_driver db_driver_sqlite;
+
+const struct db_driver *const db_drivers[] = {
+	&db_driver_sqlite,
+	NULL,
+};
+
+/* SQLAlchemy's URLs name a dialect behind a plus sign ("sqlite+pysqlite"); to us it says nothing. */
+static const struct db_driver *driver_for(const char *url, size_t n_scheme)
+{
+	const char *plus = memchr(url, '+', n_scheme);
+	size_t n = plus ? (size_t)(plus - url) : n_scheme;
+
+	for (size_t i = 0; db_drivers[i]; i++)
+		if (strlen(db_drivers[i]->scheme) == n && !strncmp(db_drivers[i]->scheme, url, n))
+			return db_drivers[i];
+	return NULL;
+}
+
+int db_open(const char *url, struct db **ret, struct err *err)
+{
+	const char *end = strstr(url, "://");
+	const struct db_driver *driver;
+	struct db *db;
+	int r;
+
+	if (!end)
+		return err_set(err, ERR_INVALID,
+			       "The database connection is not a URL like sqlite:////path.");
+	driver = driver_for(url, (size_t)(end - url));
+	if (!driver)
+		return err_set(err, ERR_INVALID, "No database driver serves URLs that begin with '%.*s://'.",
+			       (int)(end - url), url);
+	r = driver->open(end + 3, &db, err);
+	if (r < 0)
+		return r;
+	db->driver = driver;
+	*ret = db;
+	return 0;
+}
+
+void db_close(struct db *db)
+{
+	if (db)
+		db->driver->close(db);
+}
+
+void db_close_p(struct db **db)
+{
+	db_close(*db);
+}
+
+int db_begin(struct db *db, enum db_mode mode, struct db_tx **ret, struct err *err)
+{
+	struct db_tx *tx;
+	int r = db->driver->begin(db, mode, &tx, err);
+
+	if (r < 0)
+		return r;
+	tx->driver = db->driver;
+	*ret = tx;
+	return 0;
+}
+
+int db_commit(struct db_tx **tx, struct err *err)
+{
+	struct db_tx *mine = TAKE(*tx);
+
+	return mine->driver->commit(mine, err);
+}
+
+void db_abort(struct db_tx *tx)
+{
+	if (tx)
+		tx->driver->abort(tx);
+}
+
+void db_abort_p(struct db_tx **tx)
+{
+	db_abort(*tx);
+}
+
+int db_version(struct db *db, struct db_version *ret, struct err *err)
+{
+	return db->driver->version_of(db, ret, err);
+}
+
+int db_image_get(struct db_tx *tx, const char *id, bool with_deleted, struct arena *a, struct image *ret,
+		 struct err *err)
+{
+	return tx->driver->image_get(tx, id, with_deleted, a, ret, err);
+}
+
+int db_image_insert(struct db_tx *tx, const struct image *img, struct err *err)
+{
+	return tx->driver->image_insert(tx, img, err);
+}
+
+int db_image_update(struct db_tx *tx, const struct image *before, const struct image *after, struct err *err)
+{
+	return tx->driver->image_update(tx, before, after, err);
+}
+
+int db_image_delete(struct db_tx *tx, const char *id, int64_t now, struct err *err)
+{
+	return tx->driver->image_delete(tx, id, now, err);
+}
+
+int db_location_add(struct db_tx *tx, const char *image_id, const char *url, const char *metadata,
+		    int64_t now, struct err *err)
+{
+	return tx->driver->location_add(tx, image_id, url, metadata, now, err);
+}
+
+int db_image_list(struct db_tx *tx, const struct image_query *q, db_image_fn *fn, void *cls, struct err *err)
+{
+	return tx->driver->image_list(tx, q, fn, cls, err);
+}
+
+int db_member_get(struct db_tx *tx, const char *image_id, const char *member_id, struct arena *a,
+		  struct image_member *ret, struct err *err)
+{
+	return tx->driver->member_get(tx, image_id, member_id, a, ret, err);
+}
+
+int db_member_list(struct db_tx *tx, const char *image_id, const char *only, db_member_fn *fn, void *cls,
+		   struct err *err)
+{
+	return tx->driver->member_list(tx, image_id, only, fn, cls, err);
+}
+
+int db_member_count(struct db_tx *tx, const char *image_id, int64_t *ret, struct err *err)
+{
+	return tx->driver->member_count(tx, image_id, ret, err);
+}
+
+int db_member_insert(struct db_tx *tx, const struct image_member *m, struct err *err)
+{
+	return tx->driver->member_insert(tx, m, err);
+}
+
+int db_member_update(struct db_tx *tx, const struct image_member *m, struct err *err)
+{
+	return tx->driver->member_update(tx, m, err);
+}
+
+int db_member_delete(struct db_tx *tx, const char *image_id, const char *member_id, int64_t now,
+		     struct err *err)
+{
+	return tx->driver->member_delete(tx, image_id, member_id, now, err);
+}
+
+int db_upload_insert(struct db_tx *tx, const struct db_upload *u, struct err *err)
+{
+	return tx->driver->upload_insert(tx, u, err);
+}
+
+int db_upload_get(struct db_tx *tx, const char *image_id, struct arena *a, struct db_upload *ret,
+		  struct err *err)
+{
+	return tx->driver->upload_get(tx, image_id, a, ret, err);
+}
+
+int db_upload_delete(struct db_tx *tx, const char *image_id, struct err *err)
+{
+	return tx->driver->upload_delete(tx, image_id, err);
+}
+
+int db_upload_list(struct db_tx *tx, const char *node, db_upload_fn *fn, void *cls, struct err *err)
+{
+	return tx->driver->upload_list(tx, node, fn, cls, err);
+}
+
+int db_removal_insert(struct db_tx *tx, const struct db_removal *r, struct err *err)
+{
+	return tx->driver->removal_insert(tx, r, err);
+}
+
+int db_removal_due(struct db_tx *tx, int64_t now, int64_t max, db_removal_fn *fn, void *cls, struct err *err)
+{
+	return tx->driver->removal_due(tx, now, max, fn, cls, err);
+}
+
+int db_removal_retry(struct db_tx *tx, int64_t id, int64_t next_attempt_at, struct err *err)
+{
+	return tx->driver->removal_retry(tx, id, next_attempt_at, err);
+}
+
+int db_removal_delete(struct db_tx *tx, int64_t id, struct err *err)
+{
+	return tx->driver->removal_delete(tx, id, err);
+}
+
+int db_removal_count(struct db_tx *tx, int64_t *ret_n, int64_t *ret_n_failed_before, struct err *err)
+{
+	return tx->driver->removal_count(tx, ret_n, ret_n_failed_before, err);
+}
+
+int db_event_insert(struct db_tx *tx, const struct db_event *e, struct err *err)
+{
+	return tx->driver->event_insert(tx, e, err);
+}
+
+int db_event_read(struct db_tx *tx, int64_t after, int64_t max, db_event_fn *fn, void *cls, struct err *err)
+{
+	return tx->driver->event_read(tx, after, max, fn, cls, err);
+}
+
+int db_event_find(struct db_tx *tx, int64_t when, int64_t *ret_offset, struct err *err)
+{
+	return tx->driver->event_find(tx, when, ret_offset, err);
+}
+
+int db_journal(struct db_tx *tx, struct db_journal *ret, struct err *err)
+{
+	return tx->driver->journal(tx, ret, err);
+}
+
+int db_event_prune(struct db_tx *tx, int64_t upto, int64_t older_than, int64_t max_bytes, int64_t max_rows,
+		   int64_t *ret_n, struct err *err)
+{
+	return tx->driver->event_prune(tx, upto, older_than, max_bytes, max_rows, ret_n, err);
+}
+
+int db_cursor_get(struct db_tx *tx, const char *driver, struct db_cursor *ret, struct err *err)
+{
+	return tx->driver->cursor_get(tx, driver, ret, err);
+}
+
+int db_cursor_put(struct db_tx *tx, const struct db_cursor *c, struct err *err)
+{
+	return tx->driver->cursor_put(tx, c, err);
+}
+
+int db_cursor_delete(struct db_tx *tx, const char *driver, struct err *err)
+{
+	return tx->driver->cursor_delete(tx, driver, err);
+}
+
+int db_cursor_list(struct db_tx *tx, db_cursor_fn *fn, void *cls, struct err *err)
+{
+	return tx->driver->cursor_list(tx, fn, cls, err);
+}
+
+int db_replay_insert(struct db_tx *tx, const struct db_replay *r, struct err *err)
+{
+	return tx->driver->replay_insert(tx, r, err);
+}
+
+int db_replay_next(struct db_tx *tx, const char *driver, struct db_replay *ret, struct err *err)
+{
+	return tx->driver->replay_next(tx, driver, ret, err);
+}
+
+int db_replay_advance(struct db_tx *tx, int64_t id, int64_t next, struct err *err)
+{
+	return tx->driver->replay_advance(tx, id, next, err);
+}
+
+int db_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err)
+{
+	return tx->driver->purge(tx, older_than, max_rows, ret_n, err);
+}
