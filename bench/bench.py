@@ -216,8 +216,15 @@ def rows(results):
         ours, theirs = value(measurement, 'glint'), value(measurement, other)
         if ours is None:
             continue
-        ratio = f'{ours / theirs:.{2 if ours < 10 * theirs else 0}f} x' if theirs else '-'
-        yield measurement, show(measurement, ours), other, show(measurement, theirs), ratio, aim
+        yield measurement, show(measurement, ours), other, show(measurement, theirs), ratio(ours, theirs), aim
+
+
+def ratio(ours, theirs):
+    if not theirs:
+        return '-'
+    if theirs > 10 * ours:
+        return f'1/{theirs / ours:.0f}'
+    return f'{ours / theirs:.{2 if ours < 10 * theirs else 0}f} x'
 
 
 def print_table(results):
