@@ -38,6 +38,7 @@ struct http_config {
 	void *cls;                  /* handed to every handler */
 	http_handler_fn *not_found; /* INLINE; a path that no route knows. NULL: a plain 404 */
 
+	/* 0 of anything below but max_body_bytes and min_rate_bytes: a default. */
 	unsigned n_loops;           /* 0: one a core */
 	unsigned max_connections;   /* beyond it, accepting pauses */
 	unsigned max_workers;       /* threads for HTTP_WORKER */
@@ -96,7 +97,8 @@ int64_t http_body_length(const struct http_request *req); /* -1: chunked, not kn
 /* Before the reply; copied. A value with a control character is dropped (and the process told). */
 void http_add_header(struct http_request *req, const char *name, const char *value);
 
-/* Takes what is in @body (it is empty afterwards). 204/304 send none. @content_type NULL: none. */
+/* Takes what is in @body (it is empty afterwards). 204/304 send none, and no Content-Length (RFC 9110
+ * section 8.6); every other answer has one. @content_type NULL: none. */
 void http_reply(struct http_request *req, int status, const char *content_type, struct buf *body);
 void http_reply_empty(struct http_request *req, int status);
 
@@ -104,8 +106,9 @@ void http_reply_empty(struct http_request *req, int status);
  * library finds its message in. */
 void http_reply_error(struct http_request *req, int status, const char *text);
 
-/* @n_sent octets of the body were taken by the network (not more than were asked for). Runs on a
- * worker thread, exactly once, after the last octet or when the connection has ended. */
+/* @n_sent octets of the body were taken by the network (not more than were asked for); if the client
+ * left early, those that its side acknowledged. Runs on a worker thread, exactly once, after the
+ * last octet or when the connection has ended (without memory to queue it: on whatever thread). */
 typedef void http_sent_fn(void *cls, int64_t n_sent, bool complete);
 
 /* @length octets of @fd from @offset on. Takes @fd. If the file ends early the connection is cut, so

@@ -5,7 +5,9 @@
  * (1) A job ends exactly once, in finish(): the descriptor is closed, the asker is told, the
  *     connection goes back to its loop.
  * (2) n_sent counts what the socket took. When the connection ends before everything is sent, what
- *     the client's side never acknowledged is taken off again: those octets did not go out. */
+ *     the client's side never acknowledged is taken off again: those octets did not go out.
+ * (3) Whether a client is too slow is judged by what it acknowledges. A socket says that it has room
+ *     only when a good part of what waits in it has gone, which says little about a slow client. */
 #include "server.h"
 
 #include <errno.h>
@@ -25,8 +27,8 @@
 
 #define TURN_BYTES ((size_t)1 << 20) /* then the next connection has its turn */
 #define MAX_EVENTS 64
-/* How much the socket takes ahead of the network. Room for twice the rate of one wake-up, little enough
- * that a slow client's pace is seen. */
+/* How much the socket takes ahead of the network: enough to keep it busy until we wake up, not so much
+ * that many slow clients fill the kernel's memory. */
 #define SEND_AHEAD_BYTES (512 * 1024)
 
 /* -- the end of a job ------------------------------------------------------------------------------ */
@@ -89,6 +91,7 @@ static void wait_for_room(struct sender *s, struct http_conn *c)
 	struct epoll_event ev = {.events = EPOLLOUT | EPOLLET, .data.ptr = c};
 
 	c->waits_since_us = s->now_us;
+	c->req->file->n_acked = acknowledged(c, c->req->file->n_sent);
 	timer_set(&s->timeouts, &c->timer, s->now_us);
 	if (c->in_epoll)
 		return; /* the next edge comes by itself */
@@ -120,7 +123,6 @@ static void send_file(struct sender *s, struct http_conn *c)
 			return;
 		}
 		job->n_sent += n;
-		pace_moved(&c->req->pace, n);
 		left -= (size_t)n;
 	}
 	if (job->n_sent == job->length)
@@ -154,13 +156,37 @@ static void begin(struct sender *s, struct http_conn *c)
 	ready_push(&s->ready, c);
 }
 
+static bool in_time(struct sender *s, struct http_conn *c, int64_t n_moved)
+{
+	pace_moved(&c->req->pace, n_moved);
+	return pace_waited(&c->req->pace, &s->server->pace_rule, s->now_us - c->waits_since_us);
+}
+
+static int64_t moved(const struct http_conn *c)
+{
+	const struct file_job *job = c->req->file;
+
+	return acknowledged(c, job->n_sent) - job->n_acked;
+}
+
 static void handle_event(struct sender *s, struct http_conn *c)
 {
 	if (c->in_ready)
 		return;
 	timer_clear(&c->timer);
-	if (pace_waited(&c->req->pace, &s->server->pace_rule, s->now_us - c->waits_since_us))
+	if (in_time(s, c, moved(c)))
 		ready_push(&s->ready, c);
+	else
+		finish(s, c, true);
+}
+
+/* There was no room for as long as there may be none. */
+static void handle_timeout(struct sender *s, struct http_conn *c)
+{
+	int64_t n = moved(c);
+
+	if (n > 0 && in_time(s, c, n))
+		wait_for_room(s, c);
 	else
 		finish(s, c, true);
 }
@@ -206,7 +232,7 @@ static void expire(struct sender *s)
 	struct timer *t;
 
 	while ((t = timer_due(&s->timeouts, s->now_us)))
-		finish(s, http_conn_of(t), true);
+		handle_timeout(s, http_conn_of(t));
 }
 
 static void *run(void *arg)

@@ -141,6 +141,7 @@ static void set_config(struct http_server *s, const struct http_config *given)
 	c->max_streams = (unsigned)or_default(c->max_streams, 64);
 	c->max_header_bytes = c->max_header_bytes ? c->max_header_bytes : 32768;
 	c->max_headers = c->max_headers ? c->max_headers : 100;
+	c->max_request_id_bytes = c->max_request_id_bytes ? c->max_request_id_bytes : 64;
 	c->max_body_bytes = c->max_body_bytes < SIZE_MAX ? c->max_body_bytes : SIZE_MAX - 1;
 	c->idle_timeout_us = timeout_or(c->idle_timeout_us, 60000000);
 	c->header_timeout_us = timeout_or(c->header_timeout_us, 30000000);

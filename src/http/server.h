@@ -75,6 +75,7 @@ static inline struct http_conn *http_conn_of(struct timer *t)
 struct file_job {
 	int fd;
 	int64_t offset, length, n_sent;
+	int64_t n_acked; /* of these, when the wait for room began */
 	bool complete;
 	http_sent_fn *sent; /* may be NULL */
 	void *cls;
