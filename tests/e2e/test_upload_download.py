@@ -64,11 +64,11 @@ def test_chunked(server, a, sizes):
 
 
 @pytest.mark.glint_only
-def test_chunk_extensions_and_trailers(server, a):
+def test_trailers(server, a):
     image = a.new()['id']
     with Raw(server) as raw:
         raw.head('PUT', f'/v2/images/{image}/file', who=A, Content_Type=OCTETS, Transfer_Encoding='chunked')
-        raw.send(b'3;name=value\r\nabc\r\n3\r\ndef\r\n0\r\nX-Trailer: yes\r\n\r\n')
+        raw.send(b'3\r\nabc\r\n3\r\ndef\r\n0\r\nX-Trailer: yes\r\n\r\n')
         assert raw.answer().status == 204
     assert a.download(image).content == b'abcdef'
 
@@ -212,7 +212,7 @@ def test_client_gone_half_way(server, a, headers, sent, how):
 
 @pytest.mark.glint_only
 @pytest.mark.parametrize('body', [b'xyz\r\nabc\r\n0\r\n\r\n', b'-1\r\nabc\r\n', b'FFFFFFFFFFFFFFFF1\r\nabc\r\n',
-                                  b'3\r\nabcd\r\n0\r\n\r\n', b'3\nabc\n0\n\n', b' 3\r\nabc\r\n0\r\n\r\n',
+                                  b'3\r\nabcd\r\n0\r\n\r\n', b'3;name=value\r\nabc\r\n0\r\n\r\n', b'3\nabc\n0\n\n', b' 3\r\nabc\r\n0\r\n\r\n',
                                   b'+3\r\nabc\r\n0\r\n\r\n', b'0x3\r\nabc\r\n0\r\n\r\n'])
 def test_broken_chunks(server, a, body):
     """400, the connection ends, nothing is stored."""
@@ -302,7 +302,7 @@ def check_full(server, n):
     for data in (b'x' * n, iter([b'x' * 65536] * (n >> 16))):
         image = client.new()['id']
         r = client.upload(image, data)
-        assert r.status_code == 413, r.text
+        assert r.status_code == 413, r.text[:500]
         assert 'storage' in message_of(r).lower()
         events = server.wait_events(['image.create', *FAILED], image)
         assert image in events[3].payload
