@@ -22,7 +22,7 @@
 #include "image/image.h"
 
 /* How long a statement waits for a lock of another process: the command line, sqlite3, Glance. */
-#define BUSY_WAIT_US INT64_C(5000000)
+#define MAX_BUSY_WAIT_US INT64_C(5000000)
 /* Other processes that write all the time leave short gaps only: look often. */
 #define BUSY_POLL_NS 1000000
 
@@ -33,7 +33,7 @@ static int on_busy(void *cls, int n_times)
 	struct conn *c = cls;
 
 	if (n_times == 0)
-		c->busy_until = clock_mono_us() + BUSY_WAIT_US;
+		c->busy_until = clock_mono_us() + c->max_busy_wait_us;
 	if (clock_mono_us() >= c->busy_until)
 		return 0;
 	(void)nanosleep(&(struct timespec){.tv_nsec = BUSY_POLL_NS}, NULL);
@@ -66,7 +66,7 @@ static int create_private(const char *path, struct err *err)
 /* Changing the mode needs the file alone and does not always ask the busy handler. */
 static int switch_to_wal(struct conn *c, struct err *err)
 {
-	int64_t until = clock_mono_us() + BUSY_WAIT_US;
+	int64_t until = clock_mono_us() + c->max_busy_wait_us;
 	int r;
 
 	for (;;) {
@@ -136,6 +136,7 @@ int conn_open(const char *path, enum conn_role role, struct conn **ret, struct e
 
 	if (!c)
 		return err_nomem(err);
+	c->max_busy_wait_us = MAX_BUSY_WAIT_US;
 	(void)pthread_once(&once, configure_library);
 	if (role == CONN_WRITER) {
 		r = create_private(path, err);

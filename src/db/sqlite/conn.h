@@ -29,7 +29,8 @@ struct conn {
 	struct fixed_statement fixed[CONN_FIXED_SLOTS];
 	struct built_statement built[CONN_MAX_BUILT];
 	uint64_t n_built_uses;
-	int64_t busy_until; /* while SQLite waits for somebody else's lock */
+	int64_t max_busy_wait_us; /* how long SQLite may wait for somebody else's lock ... */
+	int64_t busy_until;       /* ... and until when, while it does */
 
 	/* Of the transaction under way: cleared by whoever begins one. */
 	bool in_transaction; /* we began one and have not ended it */

@@ -49,7 +49,7 @@ static const struct column columns[] = {
 	[FIELD_DISK_FORMAT] = {"i.disk_format", true},
 	[FIELD_SIZE] = {"i.size", true},
 	[FIELD_CREATED_AT] = {"i.created_at", false},
-	[FIELD_UPDATED_AT] = {"+i.updated_at", true},
+	[FIELD_UPDATED_AT] = {"i.updated_at", true},
 	[FIELD_OWNER] = {"i.owner", true},
 	[FIELD_CHECKSUM] = {"i.checksum", true},
 	[FIELD_OS_HASH_ALGO] = {"i.os_hash_algo", true},
@@ -198,13 +198,10 @@ static const char *direction(const struct image_sort *s)
 	return s->descending ? "DESC" : "ASC";
 }
 
-/* Without the plus sign: an order may well follow an index. */
 static const char *sort_column(const struct image_sort *s)
 {
-	const char *name = columns[s->field].name;
-
 	assert(s->field < N_SORTABLE);
-	return name[0] == '+' ? name + 1 : name;
+	return columns[s->field].name;
 }
 
 static void build_order(struct builder *b)

@@ -178,9 +178,11 @@ static const char glint_tables[] =
 
 /* -- what there is ------------------------------------------------------------------------------ */
 
+/* @name NULL: any table. */
 static int has_table(struct conn *c, const char *name, bool *ret, struct err *err)
 {
-	static const char sql[] = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?";
+	static const char sql[] = "SELECT 1 FROM sqlite_schema WHERE type = 'table'"
+				  " AND (?1 IS NULL OR name = ?1)";
 	AUTO(query_done) struct query q = {0};
 	int r = query_open(c, sql, &q, err);
 
@@ -267,16 +269,20 @@ static int glint_schema(struct conn *c, int *ret, struct err *err)
 
 static int ensure_images(struct conn *c, struct err *err)
 {
-	bool has_images, has_revision;
-	int r = has_table(c, "images", &has_images, err);
+	bool has_any, has_images, has_revision;
+	int r = has_table(c, NULL, &has_any, err);
+
+	if (r < 0)
+		return r;
+	if (!has_any)
+		return conn_exec(c, images_tables, err);
+	r = has_table(c, "images", &has_images, err);
 
 	if (r < 0)
 		return r;
 	r = has_table(c, "alembic_version", &has_revision, err);
 	if (r < 0)
 		return r;
-	if (!has_images && !has_revision)
-		return conn_exec(c, images_tables, err);
 	if (!has_images || !has_revision)
 		return err_set(err, ERR_INVALID, "The file is a database, but not one of images.");
 	r = check_revisions(c, err);

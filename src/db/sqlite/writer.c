@@ -135,15 +135,12 @@ static void roll_back_all(struct writer *w)
 	w->conn->in_transaction = false;
 }
 
-/* COMMIT what the members released; without any there is nothing to commit. */
+/* COMMIT what the members released; without any there is nothing to commit. A batch that SQLite gave up
+ * (conn.lost) fails here with what it gave up for. */
 static int commit_batch(struct writer *w, struct err *err)
 {
-	int r = 0;
+	int r = w->n_members > 0 ? conn_run(w->conn, "COMMIT", err) : 0;
 
-	if (w->conn->lost)
-		*err = w->conn->why, r = w->conn->why.code;
-	else if (w->n_members > 0)
-		r = conn_run(w->conn, "COMMIT", err);
 	if (r < 0 || w->n_members == 0)
 		roll_back_all(w);
 	w->conn->in_transaction = w->conn->lost = w->batch_open = false;
