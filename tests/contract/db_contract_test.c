@@ -713,7 +713,7 @@ static void test_list_of_an_admin(void **state)
 
 static void test_list_leaves_out(void **state)
 {
-	struct image hidden = an_image(1), killed = an_image(2), gone = an_image(3), plain = an_image(4);
+	struct image hidden = an_image(4), killed = an_image(3), gone = an_image(2), plain = an_image(1);
 	struct image_query q = a_query("mine");
 	struct db_tx *tx;
 
@@ -726,10 +726,10 @@ static void test_list_leaves_out(void **state)
 	tx = begin(DB_WRITE);
 	OK(db_image_delete(tx, gone.id, T0, &err));
 	commit(tx);
-	q.limit = 1;
-	lists(&q, "4");
-	q.os_hidden = true;
+	q.limit = 1; /* what is left out takes no place on the page */
 	lists(&q, "1");
+	q.os_hidden = true;
+	lists(&q, "4");
 	q.limit = 0;
 	lists(&q, "");
 }
