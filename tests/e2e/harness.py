@@ -138,11 +138,21 @@ def parse_line(line):
     return Event(line, m['level'], m['logger'], m['context'], text[:end], doc)
 
 
-def read_events(path):
+def read_events(path, torn=False):
+    """The events in a log file. `torn`: a line that a kill has cut short is no event."""
     if not Path(path).exists():
         return []
-    lines = Path(path).read_bytes().split(b'\n')[:-1]  # what follows the last newline is still being written
-    return [e for e in (parse_line(line.decode()) for line in lines) if e]
+    events = []
+    for line in Path(path).read_bytes().split(b'\n')[:-1]:  # behind the last newline somebody is still writing
+        try:
+            event = parse_line(line.decode())
+        except json.JSONDecodeError:
+            if not torn:
+                raise
+            continue
+        if event:
+            events.append(event)
+    return events
 
 
 # -- answers -------------------------------------------------------------------------------------------
@@ -252,6 +262,7 @@ class Server:
     """What tests may rely on of a running service, whichever it is."""
     url = None
     process = None
+    torn = False  # has it been killed, and may its log have a line cut short?
 
     def __init__(self, root, config=None):
         self.root = Path(root)
@@ -288,7 +299,7 @@ class Server:
         return self.process.pid
 
     def events(self, image=None):
-        return [e for e in read_events(self.log) if image is None or e.image == image]
+        return [e for e in read_events(self.log, self.torn) if image is None or e.image == image]
 
     def wait_events(self, expected, image):
         """Waits until `image` has as many events as `expected` (short forms), then they must be these."""
@@ -392,6 +403,7 @@ class Glint(Server):
         os.kill(self.pid, signal.SIGKILL)
         self.wait_exit()
         self.process = None
+        self.torn = True
 
     def restart(self):
         self.stop()

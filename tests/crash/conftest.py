@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The crash test stands on what the end-to-end tests have made."""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'e2e'))

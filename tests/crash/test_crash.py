@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGKILL at random moments of random lives, KILLS times (50), and what must hold after each restart:
+
+(1) Every change that was answered is there, and its events are in the journal; a change that was not
+    answered is there with its events, or not at all.
+(2) Per image the events tell one possible life, in order, with seq 1, 2, 3 ... without a gap, and the
+    record says what the last of them says.
+(3) No image is left in `saving`; an upload that was cut off has its ERROR and is queued again.
+(4) The store has the bytes of the active images, whole, and nothing else.
+(5) The log file has every message_id of the journal at least once; a message_id is one event.
+
+What happens is random; CRASH_SEED (printed) repeats the choices, though not the interleaving."""
+import hashlib
+import json
+import os
+import random
+import sqlite3
+import threading
+import time
+
+import requests
+
+from harness import A, B, Client, Glint, pattern, wait_for
+
+KILLS = int(os.environ.get('KILLS', '50'))
+SEED = int(os.environ.get('CRASH_SEED', str(random.SystemRandom().getrandbits(32))))
+CLIENTS = 4
+DATA = pattern(3 << 20)
+SAVING = ['image.update(saving)', 'image.prepare']
+UPLOADED = ['image.upload', 'image.activate', 'image.update(active)']
+GAVE_UP = ['ERROR image.upload', 'image.update(queued)']
+
+
+class Gone(Exception):
+    """The server died under this request: nobody knows whether it took effect."""
+
+
+class Life:
+    """One image as its client knows it. `sure` is the events of the changes that were answered;
+    `maybe` those of the one change that was not."""
+
+    def __init__(self):
+        self.id = None
+        self.sure, self.maybe = [], []
+        self.status, self.data, self.member = None, None, None
+        self.properties = 0
+        self.over = False
+
+
+class Worker(threading.Thread):
+    """Leads one image after the other through a random life until the server dies."""
+
+    def __init__(self, server, rng, lives):
+        super().__init__(daemon=True)
+        self.rng, self.lives = rng, lives
+        self.client, self.other = Client(server, A), Client(server, B)
+        self.wrong = None
+
+    def run(self):
+        try:
+            while True:
+                alive = [l for l in self.lives if not l.over]
+                self.step(self.rng.choice(alive) if len(alive) > 3 or alive and self.rng.random() < 0.8 else None)
+        except Gone:
+            pass
+        except Exception as e:  # shown by the test
+            self.wrong = e
+
+    def ask(self, life, events, send):
+        """One change: its events are possible once it is sent, and certain once it is answered."""
+        life.maybe = events
+        try:
+            r = send()
+        except requests.RequestException as e:
+            raise Gone from e
+        assert r.status_code < 300, f'{r.request.method} {r.request.path_url}: {r.status_code} {r.text}'
+        life.sure += events
+        life.maybe = []
+        return r
+
+    def step(self, life):
+        if life is None:
+            return self.create()
+        choices = [self.patch, self.tag, self.delete, self.share]
+        if life.status == 'queued':
+            choices += [self.upload] * 6
+        if life.status == 'active':
+            choices += [self.deactivate, self.download]
+        if life.status == 'deactivated':
+            choices += [self.reactivate] * 2
+        if life.member:
+            choices += [self.accept, self.unshare]
+        self.rng.choice(choices)(life)
+
+    def create(self):
+        life = Life()
+        life.id = '%08x-%04x-4%03x-8%03x-%012x' % tuple(self.rng.getrandbits(n) for n in (32, 16, 12, 12, 48))
+        self.lives.append(life)
+        self.ask(life, ['image.create'], lambda: self.client.create(
+            id=life.id, name='crash', disk_format='raw', container_format='bare'))
+        life.status = 'queued'
+
+    def upload(self, life):
+        life.data = DATA[:self.rng.choice([0, 1000, 300_000, len(DATA)])]
+        self.ask(life, SAVING + UPLOADED, lambda: self.client.upload(life.id, life.data))
+        life.status = 'active'
+
+    def patch(self, life):
+        self.ask(life, [f'image.update({life.status})'], lambda: self.client.patch(
+            life.id, {'op': 'add', 'path': f'/key{life.properties}', 'value': 'v'}))
+        life.properties += 1
+
+    def tag(self, life):
+        self.ask(life, [f'image.update({life.status})'],
+                 lambda: self.client.put(f'/v2/images/{life.id}/tags/t{self.rng.randint(0, 5)}'))
+
+    def deactivate(self, life):
+        self.ask(life, ['image.update(deactivated)'], lambda: self.client.action(life.id, 'deactivate'))
+        life.status = 'deactivated'
+
+    def reactivate(self, life):
+        self.ask(life, ['image.update(active)', 'image.activate'], lambda: self.client.action(life.id, 'reactivate'))
+        life.status = 'active'
+
+    def share(self, life):
+        if not life.member:
+            self.ask(life, ['image.member.create'], lambda: self.client.share(life.id, B.project))
+            life.member = 'pending'
+
+    def accept(self, life):
+        self.ask(life, ['image.member.update'], lambda: self.other.answer_share(life.id, B.project, 'accepted'))
+
+    def unshare(self, life):
+        self.ask(life, ['image.member.delete'],
+                 lambda: self.client.delete(f'/v2/images/{life.id}/members/{B.project}'))
+        life.member = None
+
+    def download(self, life):
+        """image.send comes when the bytes are out, so it is left out of the account."""
+        try:
+            r = self.client.download(life.id)
+        except requests.RequestException as e:
+            raise Gone from e
+        assert r.status_code == 200 and r.content == life.data
+
+    def delete(self, life):
+        if self.rng.random() < 0.5:
+            self.ask(life, ['image.delete'], lambda: self.client.remove(life.id))
+            life.over = True
+
+
+# -- what must hold ------------------------------------------------------------------------------------
+
+def short(row):
+    text = row['event_type'] if row['priority'] == 'INFO' else f"{row['priority']} {row['event_type']}"
+    if row['event_type'] == 'image.update':
+        text += f"({row['payload']['status']})"
+    return text
+
+
+def whole(life, events):
+    """Of an upload, 'saving' and 'prepare' are one transaction, and what follows another; the rest of a
+    change is all of it or nothing."""
+    if life.maybe[:2] == SAVING:
+        return events in (life.sure, life.sure + SAVING + UPLOADED, life.sure + SAVING + GAVE_UP)
+    return events in (life.sure, life.sure + life.maybe)
+
+
+def check_journal(journal, lives):
+    ids = [row['message_id'] for row in journal]
+    assert len(ids) == len(set(ids))
+    offsets = [row['offset'] for row in journal]
+    assert offsets == sorted(set(offsets))
+    by_image = {}
+    for row in journal:
+        by_image.setdefault(row['subject'], []).append(row)
+    assert set(by_image) <= {life.id for life in lives}
+    for life in lives:
+        rows = by_image.get(life.id, [])
+        assert [r['seq'] for r in rows] == list(range(1, len(rows) + 1)), life.id
+        events = [short(r) for r in rows if r['event_type'] != 'image.send']
+        assert whole(life, events), f'{life.id}: {events}; answered {life.sure}, not answered {life.maybe}'
+        yield life, events, [r for r in rows if r['event_type'] != 'image.send']
+
+
+def settle_account(life, events, rows):
+    """The client learns what has become of the change that was not answered."""
+    life.sure, life.maybe = events, []
+    last = next((r for r in reversed(rows) if isinstance(r['payload'], dict) and 'is_public' in r['payload']), None)
+    life.status = last['payload']['status'] if last else None
+    life.over = last is None or last['payload']['deleted']
+    if last:
+        life.properties = len(last['payload']['properties'])
+    members = [e for e in events if e.startswith('image.member.')]
+    life.member = 'some' if members and members[-1] != 'image.member.delete' else None
+
+
+def check_record(db, life):
+    row = db.execute('SELECT status, deleted, size, checksum FROM images WHERE id = ?', (life.id,)).fetchone()
+    if not life.sure:
+        assert row is None
+        return
+    assert row is not None, life.id
+    status, deleted, size, checksum = row
+    assert (status, bool(deleted)) == (life.status, life.over), life.id
+    properties = db.execute('SELECT count(*) FROM image_properties WHERE image_id = ? AND deleted = 0',
+                            (life.id,)).fetchone()[0]
+    members = db.execute('SELECT count(*) FROM image_members WHERE image_id = ? AND deleted = 0',
+                         (life.id,)).fetchone()[0]
+    if not life.over:
+        assert (properties, members) == (life.properties, 1 if life.member else 0), life.id
+        if life.status in ('active', 'deactivated'):
+            assert (size, checksum) == (len(life.data), hashlib.md5(life.data).hexdigest())
+        else:
+            assert (size, checksum) == (None, None)
+
+
+def check_store(server, lives):
+    """Exactly the bytes of the images that have some."""
+    wanted = {life.id: life.data for life in lives if not life.over and life.status in ('active', 'deactivated')}
+    wait_for(lambda: set(server.stored_files()) == set(wanted), server.images, 'store without orphans')
+    for image, data in wanted.items():
+        assert (server.images / image).read_bytes() == data
+
+
+def check_log(server, journal):
+    wanted = {row['message_id'] for row in journal}
+
+    def complete():
+        return wanted <= {e.doc['message_id'] for e in server.events()}
+    wait_for(complete, server.root, 'complete log file')
+    documents = {}
+    for event in server.events():
+        assert documents.setdefault(event.doc['message_id'], event.doc) == event.doc
+    by_id = {row['message_id']: row for row in journal}
+    assert set(documents) == wanted
+    assert all(documents[i]['event_type'] == row['event_type'] for i, row in by_id.items())
+
+
+def check_order(server, journal):
+    """First deliveries are in the order of the journal."""
+    seen = dict.fromkeys(event.doc['message_id'] for event in server.events())
+    assert list(seen) == [row['message_id'] for row in journal]
+
+
+def check(server, lives):
+    journal = server.journal()
+    for life, events, rows in list(check_journal(journal, lives)):
+        settle_account(life, events, rows)
+    db = sqlite3.connect(server.database)
+    for life in lives:
+        check_record(db, life)
+    assert db.execute("SELECT count(*) FROM images WHERE status IN ('saving', 'uploading', 'importing')").fetchone() == (0,)
+    db.close()
+    check_store(server, lives)
+    check_log(server, journal)
+    check_order(server, journal)
+
+
+def one_round(server, rng, lives):
+    """Workers at work, the kill, the restart, the check."""
+    workers = [Worker(server, random.Random(rng.getrandbits(64)), lives[n]) for n in range(CLIENTS)]
+    for w in workers:
+        w.start()
+    time.sleep(rng.uniform(0.0, 0.4))  # the moment of the kill: not a wait for anything
+    server.kill9()
+    for w in workers:
+        w.join(60)
+        assert not w.is_alive()
+        assert w.wrong is None, w.wrong
+    server.start()
+    check(server, [life for group in lives for life in group])
+
+
+def test_kill_9(tmp_path):
+    print(f'CRASH_SEED={SEED} KILLS={KILLS}')
+    rng = random.Random(SEED)
+    server = Glint(tmp_path / 'server').start()
+    lives = [[] for _ in range(CLIENTS)]
+    try:
+        for n in range(KILLS):
+            try:
+                one_round(server, rng, lives)
+            except AssertionError as e:
+                raise AssertionError(f'after kill {n + 1} with CRASH_SEED={SEED}: {e}') from e
+        counts = {}
+        for row in server.journal():
+            counts[short(row)] = counts.get(short(row), 0) + 1
+        print(json.dumps(counts, sort_keys=True, indent=1))
+        if KILLS >= 50:  # or else it has proved less than it says
+            assert counts.get('ERROR image.upload') and counts.get('image.activate') and counts.get('image.delete')
+        server.stop()
+    finally:
+        if server.process:
+            server.kill9()
+
+
+def test_kill_while_starting(tmp_path):
+    """The recovery itself can die at any moment, and be done again."""
+    server = Glint(tmp_path / 'server').start()
+    lives = [[] for _ in range(CLIENTS)]
+    rng = random.Random(SEED + 1)
+    try:
+        for _ in range(max(1, KILLS // 10)):
+            workers = [Worker(server, random.Random(rng.getrandbits(64)), lives[n]) for n in range(CLIENTS)]
+            for w in workers:
+                w.start()
+            time.sleep(rng.uniform(0.05, 0.3))
+            server.kill9()
+            for w in workers:
+                w.join(60)
+                assert w.wrong is None, w.wrong
+            for _ in range(3):
+                server.spawn()
+                time.sleep(rng.uniform(0.0, 0.03))
+                server.kill9()
+            server.start()
+            check(server, [life for group in lives for life in group])
+        server.stop()
+    finally:
+        if server.process:
+            server.kill9()
