@@ -141,6 +141,8 @@ class Worker(threading.Thread):
             r = self.client.download(life.id)
         except requests.RequestException as e:
             raise Gone from e
+        if len(r.content) < int(r.headers['Content-Length']):  # requests thinks nothing of it
+            raise Gone
         assert r.status_code == 200 and r.content == life.data
 
     def delete(self, life):
