@@ -247,7 +247,7 @@ def machine():
     cpu = next((line.split(':')[1].strip() for line in open('/proc/cpuinfo') if line.startswith('model name')),
                platform.machine())
     return {'date': datetime.datetime.now().astimezone().isoformat(timespec='seconds'), 'cpu': cpu,
-            'cores': os.cpu_count(), 'kernel': platform.release()}
+            'cores': os.cpu_count(), 'kernel': platform.release(), 'load_before': os.getloadavg()[0]}
 
 
 def main():
@@ -261,6 +261,10 @@ def main():
     parser.add_argument('--keep', action='store_true', help='leave what the run wrote, to look at')
     args = parser.parse_args()
 
+    where = machine()
+    if where['load_before'] > 0.5:
+        print(f'bench: the load is {where["load_before"]:.1f}: this machine is not idle, distrust the figures',
+              file=sys.stderr)
     directory = Path(tempfile.mkdtemp(prefix='build-bench-', dir=args.directory))
     bench = Bench(args, directory)
     try:
@@ -276,7 +280,7 @@ def main():
         else:
             shutil.rmtree(directory, ignore_errors=True)
     print_table(bench.results)
-    (HERE / 'results.json').write_text(json.dumps({'machine': machine(), 'arguments': vars(args) | {
+    (HERE / 'results.json').write_text(json.dumps({'machine': where, 'arguments': vars(args) | {
         'directory': None}, 'results': bench.results}, indent=1, default=str) + '\n')
     return 0
 
