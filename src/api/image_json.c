@@ -58,7 +58,30 @@ static void put_tags(struct jsonw *w, const struct image *image)
 	jsonw_array_end(w);
 }
 
-void image_json(struct jsonw *w, const struct image *image)
+/* The ids of the stores that have the data, comma-separated, from the metadata of the locations. */
+static void put_stores(struct jsonw *w, const struct image *image)
+{
+	AUTO(buf_done) struct buf stores = {0};
+
+	for (size_t i = 0; i < image->n_locations; i++) {
+		AUTO(json_decref_p) json_t *metadata = json_loads(image->locations[i].metadata ?: "", 0, NULL);
+		const char *store = json_string_value(json_object_get(metadata, "store"));
+
+		if (store)
+			buf_addf(&stores, "%s%s", stores.len ? "," : "", store);
+	}
+	w->out->failed |= stores.failed;
+	if (stores.len)
+		put_str(w, "stores", buf_cstr(&stores));
+}
+
+/* Where an image lies is only told where stores have names, and of a deactivated one only to admins. */
+static bool shows_stores(const struct image *image, const struct call *c)
+{
+	return c->api->config.named_store && (image->status != IMAGE_DEACTIVATED || who_is_admin(&c->who));
+}
+
+void image_json(struct jsonw *w, const struct image *image, const struct call *c)
 {
 	jsonw_object(w);
 	for (size_t i = 0; i < image->n_properties; i++)
@@ -85,5 +108,7 @@ void image_json(struct jsonw *w, const struct image *image)
 	put_link(w, "self", image->id, "");
 	put_link(w, "file", image->id, "/file");
 	put_str(w, "schema", "/v2/schemas/image");
+	if (shows_stores(image, c))
+		put_stores(w, image);
 	jsonw_object_end(w);
 }

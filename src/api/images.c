@@ -15,7 +15,7 @@ static void reply_image(struct call *c, int status, const struct image *image)
 	AUTO(buf_done) struct buf body = {0};
 	struct jsonw w = jsonw_to(&body);
 
-	image_json(&w, image);
+	image_json(&w, image, c);
 	call_reply(c, status, &body);
 }
 
@@ -75,6 +75,7 @@ struct page {
 	int64_t n, limit;
 	char last_id[UUID_LEN + 1];
 	bool more; /* a row beyond the page */
+	const struct call *call;
 };
 
 static int add_row(void *cls, const struct image *image, struct err *err)
@@ -87,7 +88,7 @@ static int add_row(void *cls, const struct image *image, struct err *err)
 	}
 	page->n++;
 	memcpy(page->last_id, image->id, sizeof(page->last_id));
-	image_json(&page->w, image);
+	image_json(&page->w, image, page->call);
 	return page->out->failed ? err_nomem(err) : 0;
 }
 
@@ -168,8 +169,8 @@ static int fill_page(struct call *c, struct page *page)
 void images_list(void *cls, struct http_request *req)
 {
 	AUTO(buf_done) struct buf body = {0};
-	struct page page = {.out = &body, .w = jsonw_to(&body)};
 	struct call c;
+	struct page page = {.out = &body, .w = jsonw_to(&body), .call = &c};
 
 	if (!call_enter_bodyless(&c, cls, req))
 		return;

@@ -40,8 +40,8 @@ void json_decref_p(json_t **json);
 /* "http://host:port" without a slash at the end, as the client should see it. Arena or borrowed. */
 const char *call_base_url(struct call *c);
 
-/* image_json.c */
-void image_json(struct jsonw *w, const struct image *image);
+/* image_json.c: as @c's caller may see it. */
+void image_json(struct jsonw *w, const struct image *image, const struct call *c);
 
 /* members.c */
 void member_json(struct jsonw *w, const struct image_member *m);

@@ -120,12 +120,19 @@ static void put_format_attribute(struct buf *out, const char *name, const char *
 	buf_addc(out, '}');
 }
 
-static void render_image(struct buf *out, const struct image_limits *limits)
+static const struct attribute stores_attribute = {
+	"stores", STRING, true, "Ids of the stores that have the data, comma-separated", NULL};
+
+static void render_image(struct buf *out, const struct image_limits *limits, bool named_store)
 {
 	buf_adds(out, "{\"name\": \"image\", \"properties\": {");
 	put_attributes(out, image_attributes, ARRAY_LEN(image_attributes));
 	put_format_attribute(out, "container_format", "What the disk is wrapped in", limits->container_formats);
 	put_format_attribute(out, "disk_format", "What kind of disk it is", limits->disk_formats);
+	if (named_store) {
+		buf_adds(out, ", ");
+		put_attribute(out, &stores_attribute);
+	}
 	buf_adds(out, "}, \"additionalProperties\": {\"type\": \"string\"}, \"links\": ["
 		      "{\"rel\": \"self\", \"href\": \"{self}\"}, "
 		      "{\"rel\": \"enclosure\", \"href\": \"{file}\"}, "
@@ -158,7 +165,7 @@ int schemas_render(struct api *api, struct err *err)
 {
 	struct buf *s = api->schemas;
 
-	render_image(&s[SCHEMA_IMAGE], &api->config.limits);
+	render_image(&s[SCHEMA_IMAGE], &api->config.limits, api->config.named_store);
 	render_list(&s[SCHEMA_IMAGES], "images", &s[SCHEMA_IMAGE], true);
 	render_plain(&s[SCHEMA_MEMBER], "member", member_attributes, ARRAY_LEN(member_attributes));
 	render_list(&s[SCHEMA_MEMBERS], "members", &s[SCHEMA_MEMBER], false);

@@ -58,7 +58,7 @@ int db_location_add(struct db_tx *tx, const char *image_id, const char *url, con
 		    int64_t now, struct err *err);
 
 /* Called for each row in order. @img and what it points to live for the call. Return non-zero to
- * stop; that value is passed on. Locations are not loaded. */
+ * stop; that value is passed on. Locations are loaded only with query.with_locations. */
 typedef int db_image_fn(void *cls, const struct image *img, struct err *err);
 
 /* The page that @q asks for. ERR_INVALID if the marker is not an image the caller can see. */

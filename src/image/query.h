@@ -50,6 +50,7 @@ struct image_query {
 	/* Who asks; filled by the service, not from the query string. */
 	bool sees_everything;  /* admin */
 	const char *project;   /* NULL: none; then only public (and community, if asked) */
+	bool with_locations;   /* load them, too */
 
 	enum visibility_filter visibility_filter;
 	enum image_visibility visibility; /* with SHOW_ONE */

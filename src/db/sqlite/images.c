@@ -170,7 +170,7 @@ static int location_from_row(struct query *q, struct arena *a, struct image_loca
 	return r;
 }
 
-static int load_locations(struct conn *c, struct arena *a, struct image *img, struct err *err)
+int image_load_locations(struct conn *c, struct arena *a, struct image *img, struct err *err)
 {
 	static const char sql[] = "SELECT value, meta_data FROM image_locations"
 				  " WHERE image_id = ? AND +deleted = 0 AND status = 'active' ORDER BY id";
@@ -224,7 +224,7 @@ int sqlite_image_get(struct db_tx *tx, const char *id, bool with_deleted, struct
 	if (r == 0)
 		r = image_load_tags(c, a, &img, err);
 	if (r == 0)
-		r = load_locations(c, a, &img, err);
+		r = image_load_locations(c, a, &img, err);
 	if (r == 0)
 		*ret = img;
 	return r;

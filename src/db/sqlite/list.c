@@ -45,7 +45,8 @@ static void bind_params(struct query *q, const struct list_sql *sql, const struc
 	}
 }
 
-static int hand_over(struct conn *c, struct query *q, db_image_fn *fn, void *cls, struct err *err)
+static int hand_over(struct conn *c, const struct image_query *iq, struct query *q, db_image_fn *fn, void *cls,
+		     struct err *err)
 {
 	AUTO(arena_done) struct arena a = {0};
 	struct image img;
@@ -55,11 +56,13 @@ static int hand_over(struct conn *c, struct query *q, db_image_fn *fn, void *cls
 		r = image_load_properties(c, &a, &img, err);
 	if (r == 0)
 		r = image_load_tags(c, &a, &img, err);
+	if (r == 0 && iq->with_locations)
+		r = image_load_locations(c, &a, &img, err);
 	return r < 0 ? r : fn(cls, &img, err);
 }
 
-static int run_page(struct conn *c, const struct list_sql *sql, const struct query *marker, db_image_fn *fn,
-		    void *cls, struct err *err)
+static int run_page(struct conn *c, const struct image_query *iq, const struct list_sql *sql,
+		    const struct query *marker, db_image_fn *fn, void *cls, struct err *err)
 {
 	AUTO(query_done) struct query q = {0};
 	int r = query_open_built(c, sql->text.data, &q, err);
@@ -68,7 +71,7 @@ static int run_page(struct conn *c, const struct list_sql *sql, const struct que
 		return r;
 	bind_params(&q, sql, marker);
 	while ((r = query_next(&q, err)) > 0) {
-		r = hand_over(c, &q, fn, cls, err);
+		r = hand_over(c, iq, &q, fn, cls, err);
 		if (r != 0)
 			return r;
 	}
@@ -91,5 +94,5 @@ int sqlite_image_list(struct db_tx *tx, const struct image_query *iq, db_image_f
 	}
 	if (!list_sql_build(iq, iq->marker ? nulls : NULL, &a, &sql))
 		return err_nomem(err);
-	return sql.text.len ? run_page(tx_conn(tx), &sql, &marker, fn, cls, err) : 0;
+	return sql.text.len ? run_page(tx_conn(tx), iq, &sql, &marker, fn, cls, err) : 0;
 }

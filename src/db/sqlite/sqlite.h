@@ -119,6 +119,7 @@ int sqlite_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t
  * or time that we do not know is ERR_INTERNAL and names the image. */
 int image_from_row(struct query *q, struct arena *a, struct image *ret, struct err *err);
 int image_load_properties(struct conn *c, struct arena *a, struct image *img, struct err *err);
+int image_load_locations(struct conn *c, struct arena *a, struct image *img, struct err *err);
 int image_load_tags(struct conn *c, struct arena *a, struct image *img, struct err *err);
 
 /* list.c */
