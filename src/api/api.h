@@ -13,7 +13,7 @@ struct api_config {
 	struct image_limits limits;           /* lists borrowed */
 	struct query_limits pages;
 	const char *public_endpoint;          /* NULL: as the request says */
-	bool named_store;                     /* the store has an id: images say where they are */
+	const char *store_id;                 /* "": nameless; otherwise images say where they are */
 	bool behind_proxy;                    /* believe X-Forwarded-* */
 	const char *healthcheck_disable_file; /* NULL: none */
 };

@@ -78,7 +78,7 @@ static void put_stores(struct jsonw *w, const struct image *image)
 /* Where an image lies is only told where stores have names, and of a deactivated one only to admins. */
 static bool shows_stores(const struct image *image, const struct call *c)
 {
-	return c->api->config.named_store && (image->status != IMAGE_DEACTIVATED || who_is_admin(&c->who));
+	return *c->api->config.store_id && (image->status != IMAGE_DEACTIVATED || who_is_admin(&c->who));
 }
 
 void image_json(struct jsonw *w, const struct image *image, const struct call *c)

@@ -49,6 +49,8 @@ void images_create(void *cls, struct http_request *req)
 	}
 	http_add_header(req, "Location",
 			arena_printf(c.arena, "%s/v2/images/%s", call_base_url(&c), image.id));
+	if (*c.api->config.store_id)
+		http_add_header(req, "OpenStack-image-store-ids", c.api->config.store_id);
 	reply_image(&c, 201, &image);
 }
 

@@ -227,7 +227,7 @@ static int load_api(struct settings *s, struct err *err)
 	if (n && !c->public_endpoint)
 		return err_nomem(err);
 	c->limits = s->service.limits;
-	c->named_store = *s->store.id != '\0';
+	c->store_id = s->store.id;
 	c->pages.default_limit = conf_int(s->conf, "DEFAULT", "limit_param_default");
 	c->pages.max_limit = conf_int(s->conf, "DEFAULT", "api_limit_max");
 	c->behind_proxy = conf_bool(s->conf, "oslo_middleware", "enable_proxy_headers_parsing");
