@@ -63,7 +63,7 @@ static int replay_range(struct db *db, const struct words *w, int64_t *ret_from,
 
 static int replay(struct db *db, const struct words *w, struct err *err)
 {
-	int64_t from, to, n;
+	int64_t from, to, n = 0;
 	int r;
 
 	if (!w->since == !w->from)
@@ -71,9 +71,11 @@ static int replay(struct db *db, const struct words *w, struct err *err)
 	r = replay_range(db, w, &from, &to, err);
 	if (r < 0)
 		return r;
-	r = notify_replay(db, w->driver, from, to, &n, err);
-	if (r < 0)
-		return r;
+	if (from <= to) {
+		r = notify_replay(db, w->driver, from, to, &n, err);
+		if (r < 0)
+			return r;
+	}
 	printf("%lld notification%s will be handed out again\n", (long long)n, n == 1 ? "" : "s");
 	return 0;
 }
