@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 ANSWERS = re.compile(r'listening on (http://\S+)')
 
@@ -26,23 +25,23 @@ def write_config(path, sections):
 class Service:
     """A running `glint serve`. Leaving the `with` block stops it and waits for its end."""
 
-    def __init__(self, glint, arguments, start_seconds=30):
+    def __init__(self, glint, arguments, echo=False, start_seconds=30):
+        self.echo = echo  # hand on what it says to standard error
         self.lines = []
         self.process = subprocess.Popen(
             [os.path.abspath(glint), 'serve', *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            text=True, errors="replace", process_group=0)  # Ctrl-C reaches us; we stop it
+            text=True, errors='replace', process_group=0)  # Ctrl-C reaches us; we stop it
         self._answers = threading.Event()
         self.url = None
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self._answers.wait(start_seconds)
+        try:
+            self._answers.wait(start_seconds)
+        finally:
+            if not self.url:
+                self.stop()
         if not self.url:
-            self.stop()
-            raise ServiceError('glint did not start: ' + (self.last_words() or 'it said nothing'))
-
-    @property
-    def pid(self):
-        return self.process.pid
+            raise ServiceError('\n'.join(['glint did not start', *([] if echo else self.lines[-5:])]))
 
     def _read(self):
         """Drain standard error (a full pipe would stop the service) and look for the address in it."""
@@ -52,12 +51,9 @@ class Service:
             if found and not self.url:
                 self.url = found.group(1)
                 self._answers.set()
-            elif self.url is None or os.environ.get('GLINT_VERBOSE'):
+            elif self.echo:
                 sys.stderr.write(line)
         self._answers.set()
-
-    def last_words(self):
-        return '\n'.join(self.lines[-5:])
 
     def stop(self, seconds=20):
         """SIGTERM, then SIGKILL when it takes too long. Returns the exit status."""
@@ -83,13 +79,3 @@ def stop_on_sigterm():
     def interrupt(*_):
         raise KeyboardInterrupt
     signal.signal(signal.SIGTERM, interrupt)
-
-
-def wait_until(condition, seconds, step=0.02):
-    """The first true value of condition(), or None when the time is up."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > end:
-            return None
-        time.sleep(step)
-    return value
