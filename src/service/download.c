@@ -46,14 +46,10 @@ static int open_source(struct service *svc, const struct who *who, const struct 
 int service_download(struct service *svc, const struct who *who, const char *id, struct arena *a,
 		     struct download *ret, struct err *err)
 {
-	AUTO(db_abort_p) struct db_tx *tx = NULL;
 	struct target target;
 	int r;
 
-	r = db_begin(svc->db, DB_READ, &tx, err);
-	if (r < 0)
-		return r;
-	r = service_load(tx, who, id, a, &target, err);
+	r = service_look(svc, who, id, a, &target, err);
 	if (r < 0)
 		return r;
 	r = service_allow(POLICY_DOWNLOAD_IMAGE, who, &target, err);
@@ -66,7 +62,6 @@ int service_download(struct service *svc, const struct who *who, const char *id,
 	ret->source.fd = -1;
 	if (target.image.status != IMAGE_ACTIVE && target.image.status != IMAGE_DEACTIVATED)
 		return 0;
-	db_abort(TAKE(tx));
 	return open_source(svc, who, &target.image, a, ret, err);
 }
 

@@ -41,6 +41,10 @@ int service_load(struct db_tx *tx, const struct who *who, const char *id, struct
 		 struct err *err);
 int service_allow(enum policy_rule rule, const struct who *who, const struct target *target, struct err *err);
 
+/* The same in a read transaction of its own. */
+int service_look(struct service *svc, const struct who *who, const char *id, struct arena *a, struct target *ret,
+		 struct err *err);
+
 /* Remove the bytes of a location as it stands in the database. */
 int service_remove_bytes(struct service *svc, const char *location, struct err *err);
 

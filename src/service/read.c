@@ -6,18 +6,12 @@
 int service_show(struct service *svc, const struct who *who, const char *id, struct arena *a,
 		 struct image *ret, struct err *err)
 {
-	AUTO(db_abort_p) struct db_tx *tx = NULL;
 	struct target target;
-	int r;
+	int r = service_look(svc, who, id, a, &target, err);
 
-	r = db_begin(svc->db, DB_READ, &tx, err);
-	if (r < 0)
-		return r;
-	r = service_load(tx, who, id, a, &target, err);
-	if (r < 0)
-		return r;
-	*ret = target.image;
-	return 0;
+	if (r == 0)
+		*ret = target.image;
+	return r;
 }
 
 int service_list(struct service *svc, const struct who *who, struct image_query *query, db_image_fn *fn,

@@ -99,6 +99,15 @@ int service_load(struct db_tx *tx, const struct who *who, const char *id, struct
 	return 0;
 }
 
+int service_look(struct service *svc, const struct who *who, const char *id, struct arena *a, struct target *ret,
+		 struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	int r = db_begin(svc->db, DB_READ, &tx, err);
+
+	return r < 0 ? r : service_load(tx, who, id, a, ret, err);
+}
+
 int service_allow(enum policy_rule rule, const struct who *who, const struct target *target, struct err *err)
 {
 	struct policy_target about = {&target->image, target->is_member};

@@ -77,6 +77,14 @@ static int check_tag_quota(const struct service *svc, const struct image *image,
 	return 0;
 }
 
+static int begin_tags(struct service *svc, const struct who *who, const char *id, struct arena *a,
+		      struct db_tx **ret_tx, struct target *ret_before, struct image *ret_after, struct err *err)
+{
+	int r = service_begin(svc, who, id, POLICY_MODIFY_IMAGE, a, ret_tx, ret_before, err);
+
+	return r < 0 ? r : copy_with_tags(&ret_before->image, a, ret_after, err);
+}
+
 int service_add_tag(struct service *svc, const struct who *who, const char *id, const char *tag, struct err *err)
 {
 	AUTO(arena_done) struct arena a = {0};
@@ -85,10 +93,7 @@ int service_add_tag(struct service *svc, const struct who *who, const char *id, 
 	struct image after;
 	int r;
 
-	r = service_begin(svc, who, id, POLICY_MODIFY_IMAGE, &a, &tx, &before, err);
-	if (r < 0)
-		return r;
-	r = copy_with_tags(&before.image, &a, &after, err);
+	r = begin_tags(svc, who, id, &a, &tx, &before, &after, err);
 	if (r < 0)
 		return r;
 	if (!image_has_tag(&after, tag)) {
@@ -114,10 +119,7 @@ int service_remove_tag(struct service *svc, const struct who *who, const char *i
 	struct image after;
 	int r;
 
-	r = service_begin(svc, who, id, POLICY_MODIFY_IMAGE, &a, &tx, &before, err);
-	if (r < 0)
-		return r;
-	r = copy_with_tags(&before.image, &a, &after, err);
+	r = begin_tags(svc, who, id, &a, &tx, &before, &after, err);
 	if (r < 0)
 		return r;
 	if (!image_remove_tag(&after, tag))
