@@ -52,6 +52,8 @@ const struct conf_option glint_options[] = {
 
 	{"paste_deploy", "flavor", CONF_STRING, "",
 	 "trusted-auth: identity headers set by a proxy; empty: everybody is admin."},
+	{"keystone_authtoken", "auth_url", CONF_STRING, NULL, "Keystone; this version cannot ask it."},
+	{"keystone_authtoken", "www_authenticate_uri", CONF_STRING, NULL, "Keystone; this version cannot ask it."},
 	{"oslo_middleware", "enable_proxy_headers_parsing", CONF_BOOL, "false",
 	 "Believe X-Forwarded-For, -Proto and -Host."},
 	{"healthcheck", "disable_by_file_path", CONF_STRING, NULL,

@@ -215,6 +215,21 @@ static int load_service(struct settings *s, struct err *err)
 	return 0;
 }
 
+/* Glance's default flavor is keystone, ours is none. A file that counts on Keystone without saying so
+ * must not open the door to everybody. */
+static int load_auth(struct settings *s, struct err *err)
+{
+	bool keystone = conf_is_set(s->conf, "keystone_authtoken", "auth_url") ||
+			conf_is_set(s->conf, "keystone_authtoken", "www_authenticate_uri");
+
+	if (keystone && !conf_is_set(s->conf, "paste_deploy", "flavor"))
+		return err_set(err, ERR_INVALID,
+			       "[keystone_authtoken] is set up, but this version cannot ask Keystone, and without a "
+			       "[paste_deploy] flavor everybody would be admin; write `flavor =` or `flavor = trusted-auth` "
+			       "if that is meant");
+	return auth_mode_parse(conf_str(s->conf, "paste_deploy", "flavor"), &s->api.auth, err);
+}
+
 static int load_api(struct settings *s, struct err *err)
 {
 	struct api_config *c = &s->api;
@@ -232,7 +247,7 @@ static int load_api(struct settings *s, struct err *err)
 	c->pages.max_limit = conf_int(s->conf, "DEFAULT", "api_limit_max");
 	c->behind_proxy = conf_bool(s->conf, "oslo_middleware", "enable_proxy_headers_parsing");
 	c->healthcheck_disable_file = conf_str(s->conf, "healthcheck", "disable_by_file_path");
-	return auth_mode_parse(conf_str(s->conf, "paste_deploy", "flavor"), &c->auth, err);
+	return load_auth(s, err);
 }
 
 /* -- the listener --------------------------------------------------------------------------------- */
