@@ -262,7 +262,7 @@ class Server:
     """What tests may rely on of a running service, whichever it is."""
     url = None
     process = None
-    torn = False  # has it been killed, and may its log have a line cut short?
+    torn = False  # killed: its log may have a line cut short, and events told twice
 
     def __init__(self, root, config=None):
         self.root = Path(root)
@@ -299,7 +299,11 @@ class Server:
         return self.process.pid
 
     def events(self, image=None):
-        return [e for e in read_events(self.log, self.torn) if image is None or e.image == image]
+        found = read_events(self.log, self.torn)
+        if self.torn:
+            found = {e.doc['message_id']: e for e in reversed(found)}.values()
+            found = list(found)[::-1]
+        return [e for e in found if image is None or e.image == image]
 
     def wait_events(self, expected, image):
         """Waits until `image` has as many events as `expected` (short forms), then they must be these."""

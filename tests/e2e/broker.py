@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A RabbitMQ of our own: Debian's, one node on free loopback ports, everything it writes in one directory.
+
+It has its own name, cookie, epmd, data and log, so any number can run beside each other and beside one
+that the machine runs anyway. What a test does to it (alarms, users, queues) goes over the distribution
+port by erl_call, which takes milliseconds where rabbitmqctl takes seconds.
+"""
+import os
+import random
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import time
+import urllib.parse
+from glob import glob
+from pathlib import Path
+
+from harness import DEADLINE, wait_for
+
+BOOT_SECONDS = 60 * max(1.0, DEADLINE / 20)
+HELLO = b'AMQP\x00\x00\x09\x01'
+
+
+def free_port():
+    """Below the ports that the kernel gives to clients: while the broker is away, nobody takes it by
+    chance, and no client on its way to it can end up connected to itself."""
+    while True:
+        port = random.SystemRandom().randint(20000, 31999)
+        with socket.socket() as s:
+            try:
+                s.bind(('127.0.0.1', port))
+                return port
+            except OSError:
+                continue
+
+
+def speaks_amqp(port, wrap=None):
+    """Does the port say Connection.Start?"""
+    try:
+        with socket.create_connection(('127.0.0.1', port), timeout=2) as plain:
+            s = wrap(plain) if wrap else plain
+            s.sendall(HELLO)
+            return s.recv(1) == b'\x01'
+    except OSError:
+        return False
+
+
+def text(value):
+    """An Erlang binary."""
+    assert re.fullmatch(r'[\x20-\x7e]*', value) and '"' not in value and '\\' not in value, value
+    return f'<<"{value}">>'
+
+
+class Broker:
+    USER = 'glint'
+
+    def __init__(self, root, config='', password=None):
+        """`config` is added to rabbitmq.conf."""
+        self.root = Path(root)
+        self.port, self.tls_port = free_port(), free_port()
+        self.epmd_port, self.dist_port = free_port(), free_port()
+        self.node = f'glint{self.port}@localhost'
+        self.cookie = secrets.token_hex(12)
+        self.password = password or secrets.token_hex(8)
+        self.process = self.epmd = None
+        self.frozen = False
+        self.logs = self.root / 'log'
+        self.write_files(config)
+
+    def write_files(self, config):
+        for directory in (self.root, self.logs, self.root / 'mnesia'):
+            directory.mkdir(parents=True, exist_ok=True)
+        cookie = self.root / '.erlang.cookie'
+        cookie.write_text(self.cookie)
+        cookie.chmod(0o400)
+        (self.root / 'enabled_plugins').write_text('[].\n')
+        (self.root / 'rabbitmq.conf').write_text(
+            f'listeners.tcp.default = 127.0.0.1:{self.port}\n'
+            f'default_user = {self.USER}\ndefault_pass = {self.password}\n'
+            'log.file.level = info\nlog.console = false\n'
+            'vm_memory_high_watermark.absolute = 4GB\ndisk_free_limit.absolute = 10MB\n' + config)
+
+    def environment(self):
+        """What Debian's start script reads. It takes no file of the machine's own configuration."""
+        return {
+            'PATH': os.environ['PATH'], 'HOME': str(self.root), 'LANG': 'C.UTF-8',
+            'RABBITMQ_NODENAME': self.node, 'RABBITMQ_NODE_IP_ADDRESS': '127.0.0.1',
+            'RABBITMQ_NODE_PORT': str(self.port), 'RABBITMQ_DIST_PORT': str(self.dist_port),
+            'ERL_EPMD_PORT': str(self.epmd_port), 'ERL_EPMD_ADDRESS': '127.0.0.1',
+            'RABBITMQ_MNESIA_BASE': str(self.root / 'mnesia'), 'RABBITMQ_LOG_BASE': str(self.logs),
+            'RABBITMQ_CONFIG_FILE': str(self.root / 'rabbitmq.conf'),
+            'RABBITMQ_ADVANCED_CONFIG_FILE': str(self.root / 'advanced.config'),
+            'RABBITMQ_ENABLED_PLUGINS_FILE': str(self.root / 'enabled_plugins'),
+            'RABBITMQ_CONF_ENV_FILE': '/dev/null',
+            'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS': '-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none',
+            'RABBITMQ_ALLOW_INPUT': '1',  # the script becomes the broker, so that the pid is the broker's
+        }
+
+    # -- up and down -----------------------------------------------------------------------------------
+
+    def start(self, wait=True):
+        if self.epmd is None:
+            self.epmd = self.spawn('epmd', ['epmd', '-address', '127.0.0.1', '-port', str(self.epmd_port),
+                                            '-relaxed_command_check'])
+        server, = glob('/usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server')
+        self.process = self.spawn('stdout', [server, '-noinput'])
+        return self.wait_up() if wait else self
+
+    def spawn(self, name, command):
+        with open(self.logs / name, 'ab') as out:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.root,
+                                    env=self.environment(), start_new_session=True)
+
+    def wait_up(self):
+        """Until it has finished starting; then its ports answer and `call` works."""
+        def up():
+            if self.process.poll() is not None:
+                raise AssertionError('RabbitMQ ended: ' + (self.logs / 'stdout').read_text()[-2000:])
+            return speaks_amqp(self.port) and self.try_call('rabbit', 'is_running') == 'true'
+        wait_for(up, self.logs, 'RabbitMQ', BOOT_SECONDS)
+        return self
+
+    def end(self, how):
+        self.thaw()
+        if self.process:
+            os.kill(self.process.pid, how)
+            self.process.wait(BOOT_SECONDS)
+        self.process = None
+
+    def stop(self):
+        """As an operator stops it: connections are closed politely."""
+        self.end(signal.SIGTERM)
+
+    def kill(self):
+        self.end(signal.SIGKILL)
+
+    def freeze(self):
+        os.kill(self.process.pid, signal.SIGSTOP)
+        self.frozen = True
+
+    def thaw(self):
+        if self.frozen:
+            os.kill(self.process.pid, signal.SIGCONT)
+        self.frozen = False
+
+    def close(self):
+        """For good. Nothing of it is wanted any more, so there is no reason to be polite."""
+        self.kill()
+        if self.epmd:
+            self.epmd.kill()
+            self.epmd.wait()
+        self.epmd = None
+
+    # -- orders ----------------------------------------------------------------------------------------
+
+    def try_call(self, module, function, arguments='[]'):
+        """The answer as Erlang writes it; None if there is none."""
+        command = ['erl_call', '-sname', self.node, '-c', self.cookie, '-a', f'{module} {function} {arguments}']
+        try:
+            done = subprocess.run(command, env=self.environment(), capture_output=True, text=True,
+                                  timeout=DEADLINE)
+        except subprocess.TimeoutExpired:
+            return None
+        return done.stdout if done.returncode == 0 else None
+
+    def call(self, module, function, arguments='[]'):
+        answer = self.try_call(module, function, arguments)
+        assert answer is not None and 'badrpc' not in answer and "'EXIT'" not in answer, (
+            f'{module}:{function}({arguments}): {answer}')
+        return answer
+
+    def memory_alarm(self, on):
+        """It stops reading from those who publish, and tells them so (connection.blocked)."""
+        self.call('vm_memory_monitor', 'set_vm_memory_high_watermark', f'[{"0.00001" if on else "0.4"}]')
+
+    def disk_alarm(self, on):
+        """What it does when its disk is nearly full: the same."""
+        self.call('rabbit_disk_monitor', 'set_disk_free_limit', f'[{10 ** 18 if on else 10 ** 7}]')
+
+    def add_user(self, user, password, vhost='/'):
+        self.call('rabbit_auth_backend_internal', 'add_user', f'[{text(user)}, {text(password)}, <<"tests">>]')
+        self.permit(user, vhost)
+
+    def permit(self, user, vhost):
+        self.call('rabbit_auth_backend_internal', 'set_permissions',
+                  f'[{text(user)}, {text(vhost)}, <<".*">>, <<".*">>, <<".*">>, <<"tests">>]')
+
+    def set_password(self, password, user=USER):
+        """Connections that are open stay; new ones need the new password."""
+        self.call('rabbit_auth_backend_internal', 'change_password',
+                  f'[{text(user)}, {text(password)}, <<"tests">>]')
+
+    def add_vhost(self, vhost):
+        self.call('rabbit_vhost', 'add', f'[{text(vhost)}, <<"tests">>]')
+        self.permit(self.USER, vhost)
+
+    def close_connections(self):
+        """The broker throws everybody out."""
+        self.call('rabbit_networking', 'close_all_connections', '[<<"told to">>]')
+
+    # -- addresses -------------------------------------------------------------------------------------
+
+    @property
+    def address(self):
+        return f'127.0.0.1:{self.port}'
+
+    def url(self, vhost='/', port=None, host='127.0.0.1'):
+        """A transport_url."""
+        path = '' if vhost == '/' else urllib.parse.quote(vhost, safe='')
+        return f'rabbit://{self.USER}:{self.password}@{host}:{port or self.port}/{path}'
