@@ -236,7 +236,7 @@ static void test_series_of_cores_share_no_line(void **state)
 #define N_TIMES 20000
 
 struct crowd {
-	struct metrics *m = NULL;
+	struct metrics *m;
 	struct metric *counter, *histogram;
 	atomic_uint n_running;
 };
