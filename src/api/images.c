@@ -5,6 +5,8 @@
 
 #include "api/internal.h"
 
+#define TYPICAL_IMAGE_BYTES 1500 /* of JSON; a longer one grows */
+
 static const char *image_id(const struct call *c)
 {
 	return http_param(c->req, "image_id");
@@ -15,6 +17,7 @@ static void reply_image(struct call *c, int status, const struct image *image)
 	AUTO(buf_done) struct buf body = {0};
 	struct jsonw w = jsonw_to(&body);
 
+	(void)buf_reserve(&body, TYPICAL_IMAGE_BYTES);
 	image_json(&w, image, c);
 	call_reply(c, status, &body);
 }

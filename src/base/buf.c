@@ -71,7 +71,13 @@ void buf_add(struct buf *b, const void *data, size_t n)
 
 void buf_addc(struct buf *b, char c)
 {
-	buf_add(b, &c, 1);
+	char *end = buf_reserve(b, 1);
+
+	if (!end)
+		return;
+	end[0] = c;
+	end[1] = '\0';
+	b->len++;
 }
 
 void buf_adds(struct buf *b, const char *s)

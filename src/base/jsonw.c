@@ -77,8 +77,26 @@ static void add_escaped(struct buf *out, uint32_t c)
 	add_unit(out, 0xdc00 | (c & 0x3ff));
 }
 
+/* Nearly every text: nothing in it needs an escape, so one reservation and one copy do. */
+static void quote_plain(struct buf *out, const char *s, size_t n)
+{
+	char *end = buf_reserve(out, n + 2);
+
+	if (!end)
+		return;
+	*end++ = '"';
+	memcpy(end, s, n);
+	end[n] = '"';
+	end[n + 1] = '\0';
+	out->len += n + 2;
+}
+
 void jsonw_quote(struct buf *out, const char *s, size_t n)
 {
+	if (plain_run(s, n) == n) {
+		quote_plain(out, s, n);
+		return;
+	}
 	buf_addc(out, '"');
 	while (n > 0) {
 		size_t length = plain_run(s, n);
