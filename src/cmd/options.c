@@ -3,9 +3,14 @@
  * Glance has the option; [glint] is what only glint has. */
 #include "cmd/options.h"
 
+#include <string.h>
+
+#include "base/err.h"
+#include "notify/driver.h"
+
 #define TIB "1099511627776"
 
-const struct conf_option glint_options[] = {
+static const struct conf_option own_options[] = {
 	{"DEFAULT", "bind_host", CONF_STRING, "127.0.0.1", "Address to listen on."},
 	{"DEFAULT", "bind_port", CONF_INT, "9292", "Port to listen on; 0 takes any free one.", 0, 65535},
 	{"DEFAULT", "public_endpoint", CONF_STRING, NULL,
@@ -32,6 +37,9 @@ const struct conf_option glint_options[] = {
 	 "publisher_id of notifications; the host name if unset."},
 	{"DEFAULT", "disabled_notifications", CONF_LIST, NULL,
 	 "Events (image.send) and groups (image, image.member) that are not emitted."},
+	{"DEFAULT", "transport_url", CONF_STRING, "rabbit://",
+	 "The message queue: rabbit://user:password@host:5672/vhost, several hosts separated by commas."},
+	{"DEFAULT", "control_exchange", CONF_STRING, "glance", "Exchange that notifications are published to."},
 	{"DEFAULT", "enabled_backends", CONF_LIST, NULL, "The store as id:type; this version has one, of type file."},
 
 	{"database", "connection", CONF_STRING, NULL,
@@ -60,6 +68,12 @@ const struct conf_option glint_options[] = {
 	 "While this file exists, /healthcheck answers 503."},
 	{"oslo_messaging_notifications", "driver", CONF_MULTI, NULL,
 	 "Where notifications go: log, noop. May be repeated."},
+	{"oslo_messaging_notifications", "transport_url", CONF_STRING, NULL,
+	 "The message queue for notifications; that of [DEFAULT] if unset."},
+	{"oslo_messaging_notifications", "topics", CONF_LIST, "notifications",
+	 "Topics: each notification goes to TOPIC.info or TOPIC.error of each of them."},
+	{"oslo_messaging_notifications", "retry", CONF_INT, "-1",
+	 "How often one attempt to deliver may try to connect; nothing is lost after it. -1: no bound.", -1, 1000000},
 
 	{"glint", "allow_insecure", CONF_BOOL, "false",
 	 "Listen on other addresses than loopback without authentication of our own."},
@@ -86,3 +100,45 @@ const struct conf_option glint_options[] = {
 	 86400},
 	{0},
 };
+
+static size_t count(const struct conf_option *table)
+{
+	size_t n = 0;
+
+	while (table && table[n].section)
+		n++;
+	return n;
+}
+
+/* Drivers may share a table. */
+static bool is_first_with(size_t i)
+{
+	for (size_t k = 0; k < i; k++) {
+		if (notify_drivers[k]->options == notify_drivers[i]->options)
+			return false;
+	}
+	return notify_drivers[i]->options;
+}
+
+int options_all(struct arena *a, const struct conf_option **ret, struct err *err)
+{
+	struct conf_option *all;
+	size_t n = count(own_options);
+
+	for (size_t i = 0; notify_drivers[i]; i++)
+		n += is_first_with(i) ? count(notify_drivers[i]->options) : 0;
+	all = arena_alloc(a, (n + 1) * sizeof(*all)); /* zeroed: the end of the table */
+	if (!all)
+		return err_nomem(err);
+	n = count(own_options);
+	memcpy(all, own_options, n * sizeof(*all));
+	for (size_t i = 0; notify_drivers[i]; i++) {
+		size_t more = is_first_with(i) ? count(notify_drivers[i]->options) : 0;
+
+		if (more > 0)
+			memcpy(all + n, notify_drivers[i]->options, more * sizeof(*all));
+		n += more;
+	}
+	*ret = all;
+	return 0;
+}

@@ -166,16 +166,69 @@ static int load_store(struct settings *s, struct err *err)
 
 /* -- notifications -------------------------------------------------------------------------------- */
 
+/* The driver that decides what the transport_url may be; NULL if none needs one. */
+static const struct notify_driver *queue_driver(const struct notify_config *n)
+{
+	for (size_t i = 0; i < n->n_drivers; i++) {
+		const struct notify_driver *d = notify_driver_find(n->drivers[i], NULL);
+
+		if (d && d->schemes)
+			return d;
+	}
+	return NULL;
+}
+
+/* Options in the query of the URL are as good as options in the file, and win. */
+static int apply_url_options(struct settings *s, const char *driver_name, struct err *err)
+{
+	const struct notify_driver *d = notify_driver_find(driver_name, s->transport->scheme);
+	int r = 0;
+
+	for (size_t i = 0; d && d->url_section && i < s->transport->n_options && r == 0; i++)
+		r = conf_set(s->conf, d->url_section, s->transport->options[i].name,
+			     s->transport->options[i].value, err);
+	return r < 0 ? err_wrap(err, r, "transport_url") : 0;
+}
+
+static int load_transport(struct settings *s, struct err *err)
+{
+	const struct notify_driver *d = queue_driver(&s->notify);
+	const char *url = conf_str(s->conf, "oslo_messaging_notifications", "transport_url");
+	int r;
+
+	if (!d)
+		return 0;
+	if (!url || !*url)
+		url = conf_str(s->conf, "DEFAULT", "transport_url");
+	s->transport = arena_alloc(&s->arena, sizeof(*s->transport));
+	if (!s->transport)
+		return err_nomem(err);
+	r = transport_parse(url, s->transport, err);
+	return r < 0 ? r : apply_url_options(s, d->name, err);
+}
+
+static int load_queue(struct settings *s, struct err *err)
+{
+	struct notify_config *n = &s->notify;
+	int r = load_transport(s, err);
+
+	n->transport = s->transport;
+	n->control_exchange = conf_str(s->conf, "DEFAULT", "control_exchange");
+	n->topics = conf_list(s->conf, "oslo_messaging_notifications", "topics", &n->n_topics);
+	n->retry = conf_int(s->conf, "oslo_messaging_notifications", "retry");
+	n->conf = s->conf;
+	return r;
+}
+
 static int load_notify(struct settings *s, struct err *err)
 {
 	struct notify_config *n = &s->notify;
+	int r;
 
 	n->drivers = conf_list(s->conf, "oslo_messaging_notifications", "driver", &n->n_drivers);
-	for (size_t i = 0; i < n->n_drivers; i++)
-		if (!notify_driver_find(n->drivers[i]))
-			return err_set(err, ERR_INVALID,
-				       "[oslo_messaging_notifications] driver = %.100s: this version has log and noop",
-				       n->drivers[i]);
+	r = load_queue(s, err);
+	if (r < 0)
+		return r;
 	n->disabled = conf_list(s->conf, "DEFAULT", "disabled_notifications", &n->n_disabled);
 	n->publisher_id = conf_str(s->conf, "DEFAULT", "default_publisher_id");
 	if (!n->publisher_id || !*n->publisher_id)
@@ -184,7 +237,8 @@ static int load_notify(struct settings *s, struct err *err)
 	n->log_path = s->log_path;
 	n->journal_max_age_us = conf_int(s->conf, "glint", "journal_max_age") * SECOND;
 	n->journal_max_bytes = conf_int(s->conf, "glint", "journal_max_size") * 1024 * 1024;
-	return 0;
+	r = notify_check(n, err);
+	return r < 0 ? err_wrap(err, r, "[oslo_messaging_notifications]") : 0;
 }
 
 /* -- service and API ------------------------------------------------------------------------------ */
@@ -375,9 +429,11 @@ static int load_parts(struct settings *s, const struct location_args *args, stru
 int settings_load(const struct location_args *args, bool print_warnings, struct settings *ret, struct err *err)
 {
 	struct settings s = {0};
-	int r;
+	const struct conf_option *options;
+	int r = options_all(&s.arena, &options, err);
 
-	r = conf_new(glint_options, &s.conf, err);
+	if (r == 0)
+		r = conf_new(options, &s.conf, err);
 	if (r == 0)
 		r = host_name(&s, err);
 	if (r == 0 && args->config_file)
@@ -394,6 +450,8 @@ int settings_load(const struct location_args *args, bool print_warnings, struct 
 
 void settings_done(struct settings *s)
 {
+	if (s->transport)
+		transport_done(s->transport);
 	conf_free(s->conf);
 	arena_done(&s->arena);
 	*s = (struct settings){0};

@@ -8,6 +8,7 @@
 #include "base/conf.h"
 #include "http/http.h"
 #include "notify/notify.h"
+#include "notify/transport.h"
 #include "service/service.h"
 #include "store/store.h"
 
@@ -27,6 +28,7 @@ struct settings {
 	bool debug, needs_data_dir; /* something lives in data_dir by default */
 	int64_t shutdown_timeout_us;
 	struct store_config store;
+	struct transport *transport; /* in the arena; NULL if no driver needs one */
 	struct notify_config notify;
 	struct service_config service;
 	struct api_config api;

@@ -5,9 +5,12 @@
 
 #include "db/db.h"
 
+struct conf;
+struct conf_option;
 struct err;
+struct transport;
 
-#define NOTIFY_DRIVER_VERSION 1
+#define NOTIFY_DRIVER_VERSION 2
 
 enum delivery {
 	DELIVERY_DELIVERED, /* all of the batch is safe */
@@ -15,10 +18,18 @@ enum delivery {
 	DELIVERY_REJECTED,  /* batch[*ret_n_safe] can never succeed here */
 };
 
-/* What a driver is opened with. Borrowed for the call to open(). */
+/* What a driver is opened with. Borrowed for the call to check() or open(). */
 struct notify_driver_config {
 	const char *publisher_id;
 	const char *log_path; /* NULL: standard error */
+
+	/* The rest is for message queues. */
+	const struct transport *transport; /* its scheme is one of the driver's; NULL: no driver needs one */
+	const char *control_exchange;
+	const char *const *topics; /* at least one for those that need a transport */
+	size_t n_topics;
+	int64_t retry;           /* as configured: -1 without bound; tells how long one attempt may last */
+	const struct conf *conf; /* for what the driver's `options` name */
 };
 
 struct notify_driver {
@@ -26,9 +37,22 @@ struct notify_driver {
 	const char *name;    /* as written in the configuration */
 	const char *summary; /* one line for help texts */
 	bool discards;       /* keeps nothing (noop): needs no relay, and no event for its sake */
+
+	/* Schemes of the transport_urls that it serves, NULL-terminated; NULL: it needs no transport.
+	 * Several drivers may have one name; then their schemes differ. */
+	const char *const *schemes;
+	/* Its own options of the configuration, ended by a NULL section, or NULL; drivers may share a
+	 * table. Options in the query of a transport_url are those of section @url_section. */
+	const struct conf_option *options;
+	const char *url_section;
+
 	size_t state_size;   /* zeroed memory the core gives each instance */
 
-	/* close() follows even when this fails, so leave a state that close() can handle. */
+	/* What can be found wrong with the configuration without opening anything; may be NULL. */
+	int (*check)(const struct notify_driver_config *config, struct err *err);
+
+	/* Does not wait for the network: a broker that is away at the start is a matter of deliver().
+	 * close() follows even when this fails, so leave a state that close() can handle. */
 	int (*open)(void *state, const struct notify_driver_config *config, struct err *err);
 
 	/* Hand over @batch (borrowed, oldest first). *ret_n_safe: how many, counted from the first,
@@ -41,4 +65,5 @@ struct notify_driver {
 };
 
 extern const struct notify_driver *const notify_drivers[]; /* NULL-terminated */
-const struct notify_driver *notify_driver_find(const char *name);
+/* The driver of that name which serves @scheme; if that is NULL, the first one. NULL: there is none. */
+const struct notify_driver *notify_driver_find(const char *name, const char *scheme);

@@ -12,10 +12,21 @@ const struct notify_driver *const notify_drivers[] = {
 	NULL,
 };
 
-const struct notify_driver *notify_driver_find(const char *name)
+static bool serves(const struct notify_driver *d, const char *scheme)
+{
+	if (!scheme || !d->schemes)
+		return true;
+	for (size_t i = 0; d->schemes[i]; i++) {
+		if (strcmp(d->schemes[i], scheme) == 0)
+			return true;
+	}
+	return false;
+}
+
+const struct notify_driver *notify_driver_find(const char *name, const char *scheme)
 {
 	for (size_t i = 0; notify_drivers[i]; i++) {
-		if (strcmp(notify_drivers[i]->name, name) == 0)
+		if (strcmp(notify_drivers[i]->name, name) == 0 && serves(notify_drivers[i], scheme))
 			return notify_drivers[i];
 	}
 	return NULL;

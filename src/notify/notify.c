@@ -14,6 +14,7 @@
 #include "internal.h"
 #include "prune.h"
 #include "relay.h"
+#include "transport.h"
 
 #define REPLAY_READ_MAX 1000
 
@@ -65,43 +66,84 @@ static int copy_disabled(struct notify *n, const struct notify_config *config, s
 	return 0;
 }
 
-static int unknown_driver(const char *name, struct err *err)
+static const char *scheme_of(const struct notify_config *config)
+{
+	return config->transport ? config->transport->scheme : NULL;
+}
+
+static int unknown_driver(const char *name, const struct notify_config *config, struct err *err)
 {
 	char known[128] = "";
 
+	if (notify_driver_find(name, NULL))
+		return err_set(
+			err, ERR_INVALID,
+			"notification driver '%s' does not know transport_urls that begin with '%.32s://'",
+			name, scheme_of(config));
 	for (size_t i = 0, len = 0; notify_drivers[i] && len < sizeof(known); i++)
-		len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "",
-					notify_drivers[i]->name);
-	return err_set(err, ERR_INVALID, "there is no notification driver '%s'; there are: %s", name, known);
+		if (notify_driver_find(notify_drivers[i]->name, NULL) == notify_drivers[i])
+			len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", len ? ", " : "",
+						notify_drivers[i]->name);
+	return err_set(err, ERR_INVALID, "there is no notification driver '%.64s'; there are: %s", name,
+		       known);
 }
 
-static bool is_listed(const struct notify_config *config, const char *name)
+static bool is_listed(const struct notify_config *config, const struct notify_driver *driver)
 {
+	if (notify_driver_find(driver->name, scheme_of(config)) != driver)
+		return false;
 	for (size_t i = 0; i < config->n_drivers; i++) {
-		if (strcmp(config->drivers[i], name) == 0)
+		if (strcmp(config->drivers[i], driver->name) == 0)
 			return true;
 	}
 	return false;
 }
 
-/* An empty value is how a file says "none". */
-static int check_drivers(const struct notify_config *config, struct err *err)
+static struct notify_driver_config for_driver(const struct notify_config *config)
 {
-	for (size_t i = 0; i < config->n_drivers; i++) {
-		if (config->drivers[i][0] && !notify_driver_find(config->drivers[i]))
-			return unknown_driver(config->drivers[i], err);
+	return (struct notify_driver_config){
+		.publisher_id = config->publisher_id,
+		.log_path = config->log_path,
+		.transport = config->transport,
+		.control_exchange = config->control_exchange,
+		.topics = config->topics,
+		.n_topics = config->n_topics,
+		.retry = config->retry,
+		.conf = config->conf,
+	};
+}
+
+static int check_driver(const char *name, const struct notify_config *config, struct err *err)
+{
+	const struct notify_driver *driver = notify_driver_find(name, scheme_of(config));
+	struct notify_driver_config dc = for_driver(config);
+
+	if (!driver)
+		return unknown_driver(name, config, err);
+	if (driver->schemes && !config->transport)
+		return err_set(err, ERR_INVALID, "notification driver '%s' needs a transport_url", name);
+	if (driver->schemes && config->n_topics == 0)
+		return err_set(err, ERR_INVALID, "notification driver '%s' needs a topic", name);
+	return driver->check ? driver->check(&dc, err) : 0;
+}
+
+/* An empty value is how a file says "none". */
+int notify_check(const struct notify_config *config, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < config->n_drivers && r == 0; i++) {
+		if (config->drivers[i][0])
+			r = check_driver(config->drivers[i], config, err);
 	}
-	return 0;
+	return r;
 }
 
 static int add_relay(struct notify *n, const struct notify_driver *driver, const struct notify_config *config,
 		     struct err *err)
 {
-	struct notify_driver_config for_driver = {
-		.publisher_id = config->publisher_id,
-		.log_path = config->log_path,
-	};
-	int r = relay_new(n->db, driver, &for_driver, &n->relays[n->n_relays], err);
+	struct notify_driver_config dc = for_driver(config);
+	int r = relay_new(n->db, driver, &dc, &n->relays[n->n_relays], err);
 
 	if (r < 0)
 		return err_wrap(err, r, "notification driver '%s'", driver->name);
@@ -123,7 +165,7 @@ static int add_relays(struct notify *n, const struct notify_config *config, stru
 	for (size_t i = 0; i < n_known; i++) {
 		int r;
 
-		if (notify_drivers[i]->discards || !is_listed(config, notify_drivers[i]->name))
+		if (notify_drivers[i]->discards || !is_listed(config, notify_drivers[i]))
 			continue;
 		r = add_relay(n, notify_drivers[i], config, err);
 		if (r < 0)
@@ -141,7 +183,7 @@ int notify_new(struct db *db, const struct notify_config *config, struct notify 
 		return err_nomem(err);
 	n->db = db;
 	n->delete_payload_is_id = config->delete_payload_is_id;
-	r = check_drivers(config, err);
+	r = notify_check(config, err);
 	if (r == 0)
 		r = copy_disabled(n, config, err);
 	if (r == 0)

@@ -6,8 +6,10 @@
 
 #include "db/db.h"
 
+struct conf;
 struct err;
 struct notify;
+struct transport;
 
 struct notify_config {
 	const char *const *drivers;  /* [oslo_messaging_notifications] driver; noop and repeats are fine */
@@ -17,9 +19,19 @@ struct notify_config {
 	const char *publisher_id;
 	bool delete_payload_is_id;    /* image_delete_payload = id */
 	const char *log_path;         /* driver log: the file; NULL: standard error */
+	/* For drivers that need a message queue, see notify/driver.h; these outlive the struct notify. */
+	const struct transport *transport;
+	const char *control_exchange;
+	const char *const *topics;
+	size_t n_topics;
+	int64_t retry;
+	const struct conf *conf;
 	int64_t journal_max_age_us;   /* delivered events are kept this long ... */
 	int64_t journal_max_bytes;    /* ... and no more than this altogether */
 };
+
+/* What notify_new() will object to: unknown drivers, wrong options of a driver. Opens nothing. */
+int notify_check(const struct notify_config *config, struct err *err);
 
 /* Strings are copied. @db outlives it. ERR_INVALID names an unknown driver. Starts no thread. */
 int notify_new(struct db *db, const struct notify_config *config, struct notify **ret, struct err *err);

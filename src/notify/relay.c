@@ -47,7 +47,7 @@ struct relay {
 
 	struct db *db;
 	const struct notify_driver *driver;
-	struct notify_driver_config config; /* the strings are ours */
+	struct notify_driver_config config; /* publisher_id and log_path are ours */
 	void *state;
 	bool opened, started;
 	pthread_t thread;
@@ -437,8 +437,11 @@ static int load_cursor(struct relay *r, struct err *err)
 
 static int copy_config(struct relay *r, const struct notify_driver_config *config, struct err *err)
 {
+	r->config = *config;
+	r->config.log_path = NULL;
 	r->config.publisher_id = strdup(config->publisher_id);
-	r->config.log_path = config->log_path ? strdup(config->log_path) : NULL;
+	if (config->log_path)
+		r->config.log_path = strdup(config->log_path);
 	if (!r->config.publisher_id || (config->log_path && !r->config.log_path))
 		return err_nomem(err);
 	return 0;

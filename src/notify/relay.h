@@ -7,8 +7,8 @@
 struct err;
 struct relay;
 
-/* Makes the driver's cursor if it has none: at the end of the journal as it is now. Strings of
- * @config are copied. @db and @driver outlive it. */
+/* Makes the driver's cursor if it has none: at the end of the journal as it is now. The two strings
+ * at the head of @config are copied; what else it points to, @db and @driver outlive it. */
 int relay_new(struct db *db, const struct notify_driver *driver, const struct notify_driver_config *config,
 	      struct relay **ret, struct err *err);
 /* Closes the driver. Not while the thread runs. */

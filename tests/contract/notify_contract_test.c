@@ -13,8 +13,11 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
+#include "base/conf.h"
 #include "base/err.h"
 #include "notify/driver.h"
+#include "notify/transport.h"
 
 static char dir[64], path[80], nowhere[80];
 
@@ -46,12 +49,36 @@ static void *state_of(const struct notify_driver *d)
 	return s;
 }
 
+static const struct conf_option none[] = {{0}};
+
+/* Opened as the configuration would; where a transport is needed, with one that nobody serves. All of
+ * what the driver is given is gone after this. */
 static int open_with(const struct notify_driver *d, void *s, const char *log_path)
 {
-	struct notify_driver_config config = {.publisher_id = "image.localhost", .log_path = log_path};
+	static const char *const topics[] = {"notifications"};
+	AUTO(conf_free_p) struct conf *conf = NULL;
+	AUTO(transport_done) struct transport transport = {0};
+	struct notify_driver_config config = {.publisher_id = "image.localhost",
+					      .log_path = log_path,
+					      .control_exchange = "glance",
+					      .topics = topics,
+					      .n_topics = 1,
+					      .retry = -1};
 	struct err err = {0};
+	char url[64];
+	int r;
 
-	return d->open(s, &config, &err);
+	assert_int_equal(conf_new(d->options ? d->options : none, &conf, &err), 0);
+	config.conf = conf;
+	(void)snprintf(url, sizeof(url), "%s://u:s3cret@127.0.0.1:1/", d->schemes ? d->schemes[0] : "none");
+	assert_int_equal(transport_parse(url, &transport, &err), 0);
+	config.transport = d->schemes ? &transport : NULL;
+	r = d->check ? d->check(&config, &err) : 0;
+	if (r == 0)
+		r = d->open(s, &config, &err);
+	if (r < 0 && log_path == path)
+		fail_msg("%s: %s", d->name, err_story(&err));
+	return r;
 }
 
 static struct db_event event(unsigned i)
@@ -68,12 +95,33 @@ static struct db_event event(unsigned i)
 	return e;
 }
 
+/* Nobody is there: the driver says so, in time and without the password, and loses nothing. */
+static void deliver_to_nobody(const struct notify_driver *d, void *s)
+{
+	struct db_event e = event(1);
+	struct err err = {0};
+	size_t n_safe = 0;
+	int64_t started = clock_mono_us();
+
+	assert_int_equal(d->deliver(s, &e, 1, &n_safe, &err), DELIVERY_RETRY);
+	assert_int_equal(n_safe, 0);
+	assert_true(clock_mono_us() - started < 30000000);
+	assert_true(*err_story(&err));
+	assert_null(strstr(err.text, "s3cret"));
+	assert_null(strstr(err.detail, "s3cret"));
+}
+
 static void deliver(const struct notify_driver *d, void *s, size_t n)
 {
-	struct db_event *batch = calloc(n, sizeof(*batch));
+	struct db_event *batch;
 	struct err err = {0};
 	size_t n_safe = n + 1;
 
+	if (d->schemes) {
+		deliver_to_nobody(d, s);
+		return;
+	}
+	batch = calloc(n, sizeof(*batch));
 	assert_non_null(batch);
 	for (size_t i = 0; i < n; i++)
 		batch[i] = event((unsigned)i + 1);
@@ -98,14 +146,19 @@ static size_t n_open_files(void)
 static void test_table(void **state)
 {
 	assert_non_null(notify_drivers[0]);
-	assert_null(notify_driver_find("no such driver"));
-	assert_null(notify_driver_find(""));
+	assert_null(notify_driver_find("no such driver", NULL));
+	assert_null(notify_driver_find("", NULL));
 	for (size_t i = 0; notify_drivers[i]; i++) {
 		const struct notify_driver *d = notify_drivers[i];
 		struct db_cursor c;
 
 		assert_int_equal(d->version, NOTIFY_DRIVER_VERSION);
-		assert_ptr_equal(notify_driver_find(d->name), d); /* so names are unique */
+		for (size_t k = 0; d->schemes && d->schemes[k]; k++)
+			assert_ptr_equal(notify_driver_find(d->name, d->schemes[k]), d);
+		if (!d->schemes) /* so names are unique, or names with schemes are */
+			assert_ptr_equal(notify_driver_find(d->name, NULL), d);
+		assert_true(!d->schemes || d->schemes[0]);
+		assert_true(!d->options || d->url_section || !d->schemes);
 		assert_true(strlen(d->name) < sizeof(c.driver));
 		assert_true(d->summary && d->summary[0] && !strchr(d->summary, '\n'));
 		assert_true(d->open && d->deliver && d->close);

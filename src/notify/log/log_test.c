@@ -40,7 +40,7 @@ static int setup(void **state)
 	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/glint-log-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
 	(void)snprintf(f->path, sizeof(f->path), "%s/events.log", f->dir);
-	f->driver = notify_driver_find("log");
+	f->driver = notify_driver_find("log", NULL);
 	f->state = calloc(1, f->driver->state_size);
 	*state = f;
 	return 0;
