@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/metrics.h"
 #include "db/driver.h"
 
 extern const struct db_driver db_driver_sqlite;
@@ -48,6 +49,29 @@ int db_open(const char *url, struct db **ret, struct err *err)
 	return 0;
 }
 
+int db_watch(struct db *db, struct metrics *m, struct err *err)
+{
+	static const int64_t sizes[] = {1, 2, 4, 8, 16, 32, 64, 128, 256};
+	const struct metric_spec times = {
+		.name = "glint_db_commit_seconds",
+		.help = "How long the database took to make changes durable, each commit once.",
+		.kind = METRIC_HISTOGRAM,
+		.unit = METRIC_MICROSECONDS,
+		.bounds = metric_short_times,
+		.n_bounds = ARRAY_LEN(metric_short_times),
+	};
+	const struct metric_spec batches = {
+		.name = "glint_db_commit_transactions",
+		.help = "How many transactions were made durable by one commit.",
+		.kind = METRIC_HISTOGRAM,
+		.bounds = sizes,
+		.n_bounds = ARRAY_LEN(sizes),
+	};
+	int r = metrics_register(m, &times, &db->commit_times, err);
+
+	return r < 0 ? r : metrics_register(m, &batches, &db->commit_sizes, err);
+}
+
 void db_close(struct db *db)
 {
 	if (db)
@@ -67,6 +91,7 @@ int db_begin(struct db *db, enum db_mode mode, struct db_tx **ret, struct err *e
 	if (r < 0)
 		return r;
 	tx->driver = db->driver;
+	tx->n_counts = 0;
 	*ret = tx;
 	return 0;
 }
@@ -74,8 +99,23 @@ int db_begin(struct db *db, enum db_mode mode, struct db_tx **ret, struct err *e
 int db_commit(struct db_tx **tx, struct err *err)
 {
 	struct db_tx *mine = TAKE(*tx);
+	const struct db_tx counts = *mine; /* commit() frees it */
+	int r = mine->driver->commit(mine, err);
 
-	return mine->driver->commit(mine, err);
+	for (unsigned i = 0; r == 0 && i < counts.n_counts; i++)
+		metric_add(counts.counts[i].counter, counts.counts[i].series, 1);
+	return r;
+}
+
+/* More of them than we remember, which no use case has, are counted without waiting for the commit. */
+void db_count(struct db_tx *tx, struct metric *counter, size_t series)
+{
+	if (tx->n_counts == DB_TX_MAX_COUNTS) {
+		metric_add(counter, series, 1);
+		return;
+	}
+	tx->counts[tx->n_counts].counter = counter;
+	tx->counts[tx->n_counts++].series = series;
 }
 
 void db_abort(struct db_tx *tx)

@@ -16,12 +16,17 @@
 struct db;
 struct db_tx;
 struct err;
+struct metric;
+struct metrics;
 
 /* @url as in [database] connection: "sqlite:////absolute/path" or "sqlite:///relative/path".
  * Creates the database and glint's own tables where they are missing (see db_check). */
 int db_open(const char *url, struct db **ret, struct err *err);
 void db_close(struct db *db); /* no transaction may be open */
 void db_close_p(struct db **db);
+/* Counts in @m (NULL: nowhere) how long commits take and how many transactions share one. Before the
+ * first transaction; @m outlives it. */
+int db_watch(struct db *db, struct metrics *m, struct err *err);
 
 enum db_mode { DB_READ, DB_WRITE };
 int db_begin(struct db *db, enum db_mode mode, struct db_tx **ret, struct err *err);
@@ -29,6 +34,8 @@ int db_begin(struct db *db, enum db_mode mode, struct db_tx **ret, struct err *e
 int db_commit(struct db_tx **tx, struct err *err);
 void db_abort(struct db_tx *tx); /* NULL is fine; also the right end of a read transaction */
 void db_abort_p(struct db_tx **tx);
+/* Adds one to this series of a counter (NULL: nothing) if @tx is committed. */
+void db_count(struct db_tx *tx, struct metric *counter, size_t series);
 
 /* The schema. version: of the Images tables, e.g. "wallaby_contract01"; glint's own as a number. */
 struct db_version {

@@ -8,15 +8,24 @@
 #define DB_DRIVER_VERSION 1
 
 struct db_driver;
+struct metric;
+
+#define DB_TX_MAX_COUNTS 8
 
 /* What db.c knows of an open database and of a transaction. The driver's own structs begin with
  * these; it allocates and frees them, db.c fills them in after open() and begin(). */
 struct db {
 	const struct db_driver *driver;
+	struct metric *commit_times, *commit_sizes; /* the driver observes each COMMIT here; may be NULL */
 };
 
 struct db_tx {
 	const struct db_driver *driver;
+	struct {
+		struct metric *counter;
+		size_t series;
+	} counts[DB_TX_MAX_COUNTS]; /* to be made when it is committed */
+	unsigned n_counts;
 };
 
 struct db_driver {

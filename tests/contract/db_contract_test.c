@@ -16,8 +16,10 @@
 
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/metrics.h"
 
 #define T0 INT64_C(1700000000000000) /* a whole second */
 
@@ -568,6 +570,75 @@ static void test_many_readers(void **state)
 		assert_int_equal(pthread_create(&threads[i], NULL, read_a_while, NULL), 0);
 	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
 		(void)pthread_join(threads[i], NULL);
+}
+
+/* The number behind "\n@name " in what @m renders. */
+static int64_t measured(const struct metrics *m, const char *name)
+{
+	AUTO(buf_done) struct buf text = {0};
+	char line[128];
+	const char *at;
+
+	(void)snprintf(line, sizeof(line), "\n%s ", name);
+	metrics_render(m, &text);
+	at = strstr(buf_cstr(&text), line);
+	assert_non_null(at);
+	return strtoll(at + strlen(line), NULL, 10);
+}
+
+static void test_commits_are_measured(void **state)
+{
+	AUTO(metrics_free_p) struct metrics *m = NULL;
+	struct image img;
+
+	OK(metrics_new(&m, &err));
+	OK(db_watch(db, m, &err));
+	for (unsigned n = 1; n <= 3; n++) {
+		img = an_image(n);
+		insert(&img);
+	}
+	db_abort(begin(DB_WRITE));
+	commit(begin(DB_READ));
+	assert_int_equal(measured(m, "glint_db_commit_seconds_count"), 3);
+	assert_int_equal(measured(m, "glint_db_commit_transactions_count"), 3);
+	assert_int_equal(measured(m, "glint_db_commit_transactions_sum"), 3);
+	assert_int_equal(measured(m, "glint_db_commit_transactions_bucket{le=\"1\"}"), 3);
+	db_close(TAKE(db)); /* it may use m */
+}
+
+static void test_only_what_is_committed_counts(void **state)
+{
+	const struct metric_spec spec = {.name = "things", .help = "Things."};
+	AUTO(metrics_free_p) struct metrics *m = NULL;
+	struct image img = an_image(1);
+	struct metric *things;
+	struct db_tx *tx;
+
+	OK(metrics_new(&m, &err));
+	OK(metrics_register(m, &spec, &things, &err));
+	tx = begin(DB_WRITE);
+	OK(db_image_insert(tx, &img, &err));
+	for (unsigned n = 0; n < 3; n++)
+		db_count(tx, things, 0);
+	db_count(tx, NULL, 0);
+	assert_int_equal(measured(m, "things"), 0);
+	commit(tx);
+	assert_int_equal(measured(m, "things"), 3);
+
+	tx = begin(DB_WRITE);
+	db_count(tx, things, 0);
+	db_abort(tx);
+	tx = begin(DB_WRITE);
+	db_count(tx, things, 0);
+	FAILS(ERR_NOT_FOUND, db_location_add(tx, "no-such-image", "file:///x", NULL, T0, &err));
+	FAILS(ERR_NOT_FOUND, db_commit(&tx, &err));
+	assert_int_equal(measured(m, "things"), 3);
+
+	tx = begin(DB_WRITE);
+	for (unsigned n = 0; n < 2 * DB_TX_MAX_COUNTS; n++)
+		db_count(tx, things, 0);
+	commit(tx);
+	assert_int_equal(measured(m, "things"), 3 + 2 * DB_TX_MAX_COUNTS);
 }
 
 /* -- lists -------------------------------------------------------------------------------------- */
@@ -1547,6 +1618,8 @@ static int run_suite(void)
 		TEST(test_a_failure_dooms),
 		TEST(test_writers_are_serial),
 		TEST(test_many_readers),
+		TEST(test_commits_are_measured),
+		TEST(test_only_what_is_committed_counts),
 		TEST(test_list_default_visibility),
 		TEST(test_list_one_visibility),
 		TEST(test_list_of_an_admin),

@@ -27,7 +27,7 @@ static int path_of(const char *location, char **ret, struct err *err)
 
 static int open_parts(struct sqlite_db *db, struct err *err)
 {
-	int r = writer_init(&db->writer, db->path, err);
+	int r = writer_init(&db->writer, &db->base, db->path, err);
 
 	if (r < 0)
 		return r;

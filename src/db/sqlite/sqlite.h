@@ -35,6 +35,7 @@ struct tx_queue {
 
 /* writer.c: the one connection that writes, and the batch of transactions it has open. */
 struct writer {
+	const struct db *db; /* whose commits are observed */
 	struct conn *conn;
 	pthread_mutex_t lock;
 	bool taken;              /* somebody has the turn */
@@ -47,7 +48,7 @@ struct writer {
 	int64_t opened_at;
 };
 
-int writer_init(struct writer *w, const char *path, struct err *err);
+int writer_init(struct writer *w, const struct db *db, const char *path, struct err *err);
 void writer_done(struct writer *w);
 int writer_begin(struct writer *w, struct sqlite_tx *tx, struct err *err);
 int writer_commit(struct writer *w, struct sqlite_tx *tx, struct err *err); /* waits until it is durable */

@@ -21,6 +21,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/metrics.h"
 
 #define MAX_MEMBERS 256
 #define MAX_AGE_US INT64_C(10000)
@@ -62,8 +63,9 @@ static void remove_from(struct tx_queue *q, const struct sqlite_tx *tx)
 		q->last = before;
 }
 
-int writer_init(struct writer *w, const char *path, struct err *err)
+int writer_init(struct writer *w, const struct db *db, const char *path, struct err *err)
 {
+	w->db = db;
 	(void)pthread_mutex_init(&w->lock, NULL);
 	return conn_open(path, CONN_WRITER, &w->conn, err);
 }
@@ -135,11 +137,23 @@ static void roll_back_all(struct writer *w)
 	w->conn->in_transaction = false;
 }
 
+static int commit_members(struct writer *w, struct err *err)
+{
+	int64_t began_at = clock_mono_us();
+	int r = conn_run(w->conn, "COMMIT", err);
+
+	if (r == 0) {
+		metric_observe(w->db->commit_times, 0, clock_mono_us() - began_at);
+		metric_observe(w->db->commit_sizes, 0, w->n_members);
+	}
+	return r;
+}
+
 /* COMMIT what the members released; without any there is nothing to commit. A batch that SQLite gave up
  * (conn.lost) fails here with what it gave up for. */
 static int commit_batch(struct writer *w, struct err *err)
 {
-	int r = w->n_members > 0 ? conn_run(w->conn, "COMMIT", err) : 0;
+	int r = w->n_members > 0 ? commit_members(w, err) : 0;
 
 	if (r < 0 || w->n_members == 0)
 		roll_back_all(w);
