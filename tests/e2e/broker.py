@@ -118,7 +118,7 @@ class Broker:
         def up():
             if self.process.poll() is not None:
                 raise AssertionError('RabbitMQ ended: ' + (self.logs / 'stdout').read_text()[-2000:])
-            return speaks_amqp(self.port) and self.try_call('rabbit', 'is_running') == 'true'
+            return speaks_amqp(self.port) and self.try_call('rabbit:is_running()') == 'true'
         wait_for(up, self.logs, 'RabbitMQ', BOOT_SECONDS)
         return self
 
@@ -155,50 +155,49 @@ class Broker:
 
     # -- orders ----------------------------------------------------------------------------------------
 
-    def try_call(self, module, function, arguments='[]'):
-        """The answer as Erlang writes it; None if there is none."""
-        command = ['erl_call', '-sname', self.node, '-c', self.cookie, '-a', f'{module} {function} {arguments}']
+    def try_call(self, expression):
+        """The value of an Erlang expression, as Erlang writes it; None if there is none."""
         try:
-            done = subprocess.run(command, env=self.environment(), capture_output=True, text=True,
+            done = subprocess.run(['erl_call', '-sname', self.node, '-c', self.cookie, '-e'],
+                                  input=expression + '.\n', env=self.environment(), capture_output=True, text=True,
                                   timeout=DEADLINE)
         except subprocess.TimeoutExpired:
             return None
-        return done.stdout if done.returncode == 0 else None
+        m = re.fullmatch(r'\{ok, (.*)\}\s*', done.stdout, re.DOTALL)
+        return m.group(1) if m else None
 
-    def call(self, module, function, arguments='[]'):
-        answer = self.try_call(module, function, arguments)
-        assert answer is not None and 'badrpc' not in answer and "'EXIT'" not in answer, (
-            f'{module}:{function}({arguments}): {answer}')
+    def call(self, expression):
+        answer = self.try_call(expression)
+        assert answer is not None and not answer.startswith('{error'), f'{expression}: {answer}'
         return answer
 
     def memory_alarm(self, on):
         """It stops reading from those who publish, and tells them so (connection.blocked)."""
-        self.call('vm_memory_monitor', 'set_vm_memory_high_watermark', f'[{"0.00001" if on else "0.4"}]')
+        self.call(f'vm_memory_monitor:set_vm_memory_high_watermark({"0.00001" if on else "0.4"})')
 
     def disk_alarm(self, on):
         """What it does when its disk is nearly full: the same."""
-        self.call('rabbit_disk_monitor', 'set_disk_free_limit', f'[{10 ** 18 if on else 10 ** 7}]')
+        self.call(f'rabbit_disk_monitor:set_disk_free_limit({10 ** 18 if on else 10 ** 7})')
 
     def add_user(self, user, password, vhost='/'):
-        self.call('rabbit_auth_backend_internal', 'add_user', f'[{text(user)}, {text(password)}, <<"tests">>]')
+        self.call(f'rabbit_auth_backend_internal:add_user({text(user)}, {text(password)}, <<"tests">>)')
         self.permit(user, vhost)
 
     def permit(self, user, vhost):
-        self.call('rabbit_auth_backend_internal', 'set_permissions',
-                  f'[{text(user)}, {text(vhost)}, <<".*">>, <<".*">>, <<".*">>, <<"tests">>]')
+        self.call(f'rabbit_auth_backend_internal:set_permissions({text(user)}, {text(vhost)}, <<".*">>, <<".*">>,'
+                  ' <<".*">>, <<"tests">>)')
 
     def set_password(self, password, user=USER):
         """Connections that are open stay; new ones need the new password."""
-        self.call('rabbit_auth_backend_internal', 'change_password',
-                  f'[{text(user)}, {text(password)}, <<"tests">>]')
+        self.call(f'rabbit_auth_backend_internal:change_password({text(user)}, {text(password)}, <<"tests">>)')
 
     def add_vhost(self, vhost):
-        self.call('rabbit_vhost', 'add', f'[{text(vhost)}, <<"tests">>]')
+        self.call(f'rabbit_vhost:add({text(vhost)}, <<"tests">>)')
         self.permit(self.USER, vhost)
 
     def close_connections(self):
         """The broker throws everybody out."""
-        self.call('rabbit_networking', 'close_all_connections', '[<<"told to">>]')
+        self.call('rabbit_networking:close_all_connections("told to")')
 
     # -- addresses -------------------------------------------------------------------------------------
 

@@ -321,6 +321,10 @@ def twins(tmp_path_factory):
     glance = Glance(root / 'glance')
     glance.sync()
     catalogue.insert(glance.database, catalogue.make_rows(150, seed=11))
+    ownerless = catalogue.make_rows(8, seed=12)
+    for n, row in enumerate(ownerless):
+        row.owner, row.deleted, row.visibility = None, False, ['private', 'shared', 'community', 'public'][n % 4]
+    catalogue.insert(glance.database, ownerless)
     glint = Glint(root / 'glint')
     shutil.copy(glance.database, glint.database)
     glance.start()
@@ -365,6 +369,22 @@ def check_page(glance, who, query, theirs, ours):
 
 
 NOT_YET = {'direct_url', 'locations', 'stores'}  # what shows them comes with the locations and several stores
+
+
+def test_shows_alike(twins):
+    """By its id, who may see which row: ownerless ones too."""
+    glint, glance = twins
+    rows = catalogue.make_rows(150, seed=11)[::3]
+    db = sqlite3.connect(glance.database)
+    ownerless = [r for r, in db.execute('SELECT id FROM images WHERE owner IS NULL')]
+    db.close()
+    assert len(ownerless) == 8
+    for image in [r.id for r in rows] + ownerless:
+        for who in (ADMIN, A, STRANGER):
+            theirs, ours = (s.client(who).get(f'/v2/images/{image}') for s in (glance, glint))
+            assert ours.status_code == theirs.status_code, (image, who)
+            if theirs.status_code == 200:
+                assert sorted_tags(ours.json()) == sorted_tags(theirs.json())
 
 
 def bare(schema):
