@@ -254,7 +254,8 @@ def test_dialect(tmp_path):
     """Comments, continued lines, values of other options, repeated options: as oslo.config has them."""
     path = tmp_path / 'glance-api.conf'
     path.write_text('# comment\n[DEFAULT]\n; another\nstate_path = /unused\ndisabled_notifications = image.send,\n   image.update\n'
-                    'log_dir = %s\nlog_file = $log_dir/x.log\n[oslo_messaging_notifications]\ndriver = noop\ndriver = log\n' % tmp_path)
+                    'log_dir = %s\nlog_file = $log_dir/x.log\n[oslo_messaging_notifications]\n'
+                    'driver = noop\ndriver = log\n' % tmp_path)
     r = run('config', 'check', '--config-file', path)
     assert r.returncode == 0 and 'noop' in r.stdout and 'log' in r.stdout and f'{tmp_path}/x.log' in r.stdout
 

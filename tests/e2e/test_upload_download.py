@@ -212,7 +212,8 @@ def test_client_gone_half_way(server, a, headers, sent, how):
 
 @pytest.mark.glint_only
 @pytest.mark.parametrize('body', [b'xyz\r\nabc\r\n0\r\n\r\n', b'-1\r\nabc\r\n', b'FFFFFFFFFFFFFFFF1\r\nabc\r\n',
-                                  b'3\r\nabcd\r\n0\r\n\r\n', b'3;name=value\r\nabc\r\n0\r\n\r\n', b'3\nabc\n0\n\n', b' 3\r\nabc\r\n0\r\n\r\n',
+                                  b'3\r\nabcd\r\n0\r\n\r\n', b'3;name=value\r\nabc\r\n0\r\n\r\n', b'3\nabc\n0\n\n',
+                                  b' 3\r\nabc\r\n0\r\n\r\n',
                                   b'+3\r\nabc\r\n0\r\n\r\n', b'0x3\r\nabc\r\n0\r\n\r\n'])
 def test_broken_chunks(server, a, body):
     """400, the connection ends, nothing is stored."""
