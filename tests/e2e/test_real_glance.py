@@ -83,7 +83,8 @@ def sorted_tags(image):
 
 
 CALLERS = {'admin': ADMIN, 'A': A, 'B': B, 'C': C}
-QUERIES = ['', 'visibility=all', 'os_hidden=true&visibility=all', 'member_status=all', 'tag=t1&os_hidden=true', 'os_distro=debian&os_hidden=true',
+QUERIES = ['', 'visibility=all', 'os_hidden=true&visibility=all', 'member_status=all', 'tag=t1&os_hidden=true',
+    'os_distro=debian&os_hidden=true',
            'name=public', 'status=queued', 'sort=name:asc', 'sort=size:desc,name:asc']
 
 
@@ -301,7 +302,8 @@ PARITY = [
     'updated_at=gt:' + quote('2026-04-01T02:00:00+02:00'), 'sort=status', 'sort=status:asc,name:desc',
     'sort_key=name&sort_key=id', 'sort_key=name&sort_dir=asc', 'sort_dir=asc', 'sort_key=disk_format&sort_dir=asc',
     'sort=container_format:asc', 'sort=updated_at:desc', 'sort=id:asc', 'sort=size:asc', 'sort=size:desc',
-    'limit=0', 'limit=1', 'limit=x', 'limit=-1', 'limit=%2B5', 'limit=5%20', 'marker=nonsense', 'sort=name:sideways', 'sort=nothing',
+    'limit=0', 'limit=1', 'limit=x', 'limit=-1', 'limit=%2B5', 'limit=5%20', 'marker=nonsense',
+    'sort=name:sideways', 'sort=nothing',
     'sort=name&sort_key=id', 'sort_key=name&sort_dir=asc&sort_dir=desc', 'changes-since=2026-01-01', 'changes-since=',
     'visibility=', 'visibility=nonsense', 'member_status=nonsense', 'member_status=', 'os_hidden=maybe', 'protected=True',
     'size_min=x', 'created_at=x', 'created_at=', 'name=foo:bar', 'name=neq:alpha', 'id=', 'virtual_size=2048',
