@@ -306,6 +306,27 @@ int db_replay_advance(struct db_tx *tx, int64_t id, int64_t next, struct err *er
 	return tx->driver->replay_advance(tx, id, next, err);
 }
 
+int db_set_aside_put(struct db_tx *tx, const struct db_set_aside *s, struct err *err)
+{
+	return tx->driver->set_aside_put(tx, s, err);
+}
+
+int db_set_aside_delete(struct db_tx *tx, const char *driver, int64_t from, int64_t to, struct err *err)
+{
+	return tx->driver->set_aside_delete(tx, driver, from, to, err);
+}
+
+int db_set_aside_count(struct db_tx *tx, const char *driver, int64_t *ret, struct err *err)
+{
+	return tx->driver->set_aside_count(tx, driver, ret, err);
+}
+
+int db_set_aside_list(struct db_tx *tx, const char *driver, int64_t after, int64_t max, db_set_aside_fn *fn,
+		      void *cls, struct err *err)
+{
+	return tx->driver->set_aside_list(tx, driver, after, max, fn, cls, err);
+}
+
 int db_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err)
 {
 	return tx->driver->purge(tx, older_than, max_rows, ret_n, err);

@@ -182,6 +182,22 @@ int db_replay_insert(struct db_tx *tx, const struct db_replay *r, struct err *er
 int db_replay_next(struct db_tx *tx, const char *driver, struct db_replay *ret, struct err *err); /* oldest; ERR_NOT_FOUND */
 int db_replay_advance(struct db_tx *tx, int64_t id, int64_t next, struct err *err); /* done when past last: row removed */
 
+/* An event that a driver can never take, and why. Its row goes with the event (db_event_prune). */
+struct db_set_aside {
+	char driver[32];
+	int64_t offset;
+	int64_t at;         /* when it was tried last */
+	const char *reason; /* one line, without passwords */
+};
+int db_set_aside_put(struct db_tx *tx, const struct db_set_aside *s, struct err *err); /* insert or replace */
+/* Those of @driver from offset @from to @to, inclusive; none is fine. */
+int db_set_aside_delete(struct db_tx *tx, const char *driver, int64_t from, int64_t to, struct err *err);
+int db_set_aside_count(struct db_tx *tx, const char *driver, int64_t *ret, struct err *err);
+typedef int db_set_aside_fn(void *cls, const struct db_set_aside *s, struct err *err);
+/* Of @driver, those with offset > @after, in order, at most @max rows. */
+int db_set_aside_list(struct db_tx *tx, const char *driver, int64_t after, int64_t max, db_set_aside_fn *fn,
+		      void *cls, struct err *err);
+
 /* -- housekeeping ------------------------------------------------------------------------------ */
 
 /* Rows of properties, tags, members, locations that were soft-deleted before @older_than go away,

@@ -94,6 +94,13 @@ struct db_driver {
 	int (*replay_next)(struct db_tx *tx, const char *driver, struct db_replay *ret, struct err *err);
 	int (*replay_advance)(struct db_tx *tx, int64_t id, int64_t next, struct err *err);
 
+	int (*set_aside_put)(struct db_tx *tx, const struct db_set_aside *s, struct err *err);
+	int (*set_aside_delete)(struct db_tx *tx, const char *driver, int64_t from, int64_t to,
+				struct err *err);
+	int (*set_aside_count)(struct db_tx *tx, const char *driver, int64_t *ret, struct err *err);
+	int (*set_aside_list)(struct db_tx *tx, const char *driver, int64_t after, int64_t max,
+			      db_set_aside_fn *fn, void *cls, struct err *err);
+
 	int (*purge)(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err);
 };
 

@@ -1567,6 +1567,66 @@ static void test_replays(void **state)
 	commit(tx);
 }
 
+static int append_set_aside(void *cls, const struct db_set_aside *s, struct err *err)
+{
+	char *out = cls;
+	size_t n = strlen(out);
+
+	(void)snprintf(out + n, 256 - n, "%s %lld %lld %s;", s->driver, (long long)s->offset, (long long)s->at,
+		       s->reason);
+	return 0;
+}
+
+static void put_set_aside(struct db_tx *tx, const char *whose, int64_t offset, const char *reason)
+{
+	struct db_set_aside s = {.offset = offset, .at = offset + 100, .reason = reason};
+
+	(void)snprintf(s.driver, sizeof(s.driver), "%s", whose);
+	OK(db_set_aside_put(tx, &s, &err));
+}
+
+static void test_set_aside(void **state)
+{
+	struct db_tx *tx = begin(DB_WRITE);
+	char all[256] = "";
+	int64_t n = 99;
+
+	OK(db_set_aside_count(tx, "kafka", &n, &err));
+	assert_int_equal(n, 0);
+	put_set_aside(tx, "kafka", 7, "too large");
+	put_set_aside(tx, "kafka", 3, "x");
+	put_set_aside(tx, "kafka", 5, "y");
+	put_set_aside(tx, "rabbit", 5, "z");
+	put_set_aside(tx, "kafka", 3, "w"); /* replaces */
+	OK(db_set_aside_list(tx, "kafka", 0, 2, append_set_aside, all, &err));
+	OK(db_set_aside_list(tx, "kafka", 5, 2, append_set_aside, all, &err));
+	assert_string_equal(all, "kafka 3 103 w;kafka 5 105 y;kafka 7 107 too large;");
+	OK(db_set_aside_delete(tx, "kafka", 4, 7, &err));
+	OK(db_set_aside_delete(tx, "kafka", 4, 7, &err));
+	OK(db_set_aside_count(tx, "kafka", &n, &err));
+	assert_int_equal(n, 1);
+	OK(db_set_aside_count(tx, "rabbit", &n, &err));
+	assert_int_equal(n, 1);
+	db_abort(tx);
+}
+
+/* What is pruned cannot be replayed, so it is not listed either. */
+static void test_set_aside_goes_with_its_event(void **state)
+{
+	struct db_tx *tx = begin(DB_WRITE);
+	int64_t n;
+
+	for (int i = 0; i < 3; i++)
+		append_event(tx, "a", T0);
+	put_set_aside(tx, "kafka", 2, "x");
+	put_set_aside(tx, "kafka", 3, "y");
+	OK(db_event_prune(tx, 2, INT64_MAX, 0, 100, &n, &err));
+	assert_int_equal(n, 2);
+	OK(db_set_aside_count(tx, "kafka", &n, &err));
+	assert_int_equal(n, 1);
+	db_abort(tx);
+}
+
 /* -- purging ------------------------------------------------------------------------------------ */
 
 static void test_purge(void **state)
@@ -1645,6 +1705,8 @@ static int run_suite(void)
 		TEST(test_prune_by_size),
 		TEST(test_cursors),
 		TEST(test_replays),
+		TEST(test_set_aside),
+		TEST(test_set_aside_goes_with_its_event),
 		TEST(test_purge),
 	};
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * db/sqlite/cursors.c -- how far each notification driver has got in the journal, and which stretches
- * of it are to be handed out again. */
+ * db/sqlite/cursors.c -- how far each notification driver has got in the journal, which stretches of
+ * it are to be handed out again, and which events it can never take. */
 #include "db/sqlite/sqlite.h"
 
 #include <stdio.h>
@@ -149,4 +149,77 @@ int sqlite_replay_advance(struct db_tx *tx, int64_t id, int64_t next, struct err
 	bind_int(&q, id);
 	r = query_run(&q, err);
 	return r < 0 ? r : finish_replay(tx, id, next, err);
+}
+
+/* -- set aside ---------------------------------------------------------------------------------- */
+
+int sqlite_set_aside_put(struct db_tx *tx, const struct db_set_aside *s, struct err *err)
+{
+	static const char sql[] = "INSERT OR REPLACE INTO glint_set_aside (driver, offset, at, reason)"
+				  " VALUES (?, ?, ?, ?)";
+	AUTO(query_done) struct query q = {0};
+	int r = query_open(tx_conn(tx), sql, &q, err);
+
+	if (r < 0)
+		return r;
+	bind_text(&q, s->driver);
+	bind_int(&q, s->offset);
+	bind_int(&q, s->at);
+	bind_text(&q, s->reason);
+	return query_run(&q, err);
+}
+
+int sqlite_set_aside_delete(struct db_tx *tx, const char *driver, int64_t from, int64_t to, struct err *err)
+{
+	static const char sql[] = "DELETE FROM glint_set_aside WHERE driver = ? AND offset BETWEEN ? AND ?";
+	AUTO(query_done) struct query q = {0};
+	int r = query_open(tx_conn(tx), sql, &q, err);
+
+	if (r < 0)
+		return r;
+	bind_text(&q, driver);
+	bind_int(&q, from);
+	bind_int(&q, to);
+	return query_run(&q, err);
+}
+
+int sqlite_set_aside_count(struct db_tx *tx, const char *driver, int64_t *ret, struct err *err)
+{
+	static const char sql[] = "SELECT count(*) FROM glint_set_aside WHERE driver = ?";
+	AUTO(query_done) struct query q = {0};
+	int r = query_open(tx_conn(tx), sql, &q, err);
+
+	if (r < 0)
+		return r;
+	bind_text(&q, driver);
+	r = query_next(&q, err);
+	if (r < 0)
+		return r;
+	*ret = r > 0 ? column_int(&q, 0) : 0;
+	return 0;
+}
+
+int sqlite_set_aside_list(struct db_tx *tx, const char *driver, int64_t after, int64_t max,
+			  db_set_aside_fn *fn, void *cls, struct err *err)
+{
+	static const char sql[] = "SELECT driver, offset, at, reason FROM glint_set_aside"
+				  " WHERE driver = ? AND offset > ? ORDER BY offset LIMIT ?";
+	AUTO(query_done) struct query q = {0};
+	int r = query_open(tx_conn(tx), sql, &q, err);
+
+	if (r < 0)
+		return r;
+	bind_text(&q, driver);
+	bind_int(&q, after);
+	bind_int(&q, max < 0 ? 0 : max);
+	while ((r = query_next(&q, err)) > 0) {
+		struct db_set_aside s = {.offset = column_int(&q, 1), .at = column_int(&q, 2)};
+
+		(void)snprintf(s.driver, sizeof(s.driver), "%s", column_text(&q, 0) ?: "");
+		s.reason = column_text(&q, 3) ?: "";
+		r = fn(cls, &s, err);
+		if (r != 0)
+			return r;
+	}
+	return r;
 }

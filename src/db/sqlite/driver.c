@@ -213,5 +213,9 @@ const struct db_driver db_driver_sqlite = {
 	.replay_insert = sqlite_replay_insert,
 	.replay_next = sqlite_replay_next,
 	.replay_advance = sqlite_replay_advance,
+	.set_aside_put = sqlite_set_aside_put,
+	.set_aside_delete = sqlite_set_aside_delete,
+	.set_aside_count = sqlite_set_aside_count,
+	.set_aside_list = sqlite_set_aside_list,
 	.purge = sqlite_purge,
 };

@@ -250,11 +250,26 @@ static int find_boundary(struct conn *c, const struct prune *p, int64_t *ret, st
 	return r < 0 ? r : 0;
 }
 
+static int forget_set_aside(struct conn *c, int64_t boundary, struct err *err)
+{
+	static const char sql[] = "DELETE FROM glint_set_aside WHERE offset <= ?";
+	AUTO(query_done) struct query q = {0};
+	int r = query_open(c, sql, &q, err);
+
+	if (r < 0)
+		return r;
+	bind_int(&q, boundary);
+	return query_run(&q, err);
+}
+
 static int delete_upto(struct conn *c, int64_t boundary, int64_t *ret_n, struct err *err)
 {
 	static const char sql[] = "DELETE FROM glint_events WHERE offset <= ?";
 	AUTO(query_done) struct query q = {0};
-	int r = query_open(c, sql, &q, err);
+	int r = forget_set_aside(c, boundary, err);
+
+	if (r == 0)
+		r = query_open(c, sql, &q, err);
 
 	if (r < 0)
 		return r;

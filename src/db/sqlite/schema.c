@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define IMAGES_REVISION "wallaby_contract01"
-#define GLINT_SCHEMA 1
+#define GLINT_SCHEMA 2
 #define QUOTED(n) QUOTED_(n)
 #define QUOTED_(n) #n
 
@@ -168,6 +168,8 @@ static const char glint_tables[] =
 	"CREATE TABLE IF NOT EXISTS glint_replays (id INTEGER PRIMARY KEY AUTOINCREMENT, driver TEXT NOT "
 	"NULL,"
 	" next INTEGER NOT NULL, last INTEGER NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS glint_set_aside (driver TEXT NOT NULL, offset INTEGER NOT NULL,"
+	" at INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (driver, offset)) WITHOUT ROWID;"
 	"CREATE TABLE IF NOT EXISTS glint_uploads (image_id TEXT PRIMARY KEY, node TEXT NOT NULL,"
 	" started_at INTEGER NOT NULL) WITHOUT ROWID;"
 	"CREATE TABLE IF NOT EXISTS glint_removals (id INTEGER PRIMARY KEY AUTOINCREMENT,"

@@ -170,3 +170,8 @@ int sqlite_cursor_list(struct db_tx *tx, db_cursor_fn *fn, void *cls, struct err
 int sqlite_replay_insert(struct db_tx *tx, const struct db_replay *r, struct err *err);
 int sqlite_replay_next(struct db_tx *tx, const char *driver, struct db_replay *ret, struct err *err);
 int sqlite_replay_advance(struct db_tx *tx, int64_t id, int64_t next, struct err *err);
+int sqlite_set_aside_put(struct db_tx *tx, const struct db_set_aside *s, struct err *err);
+int sqlite_set_aside_delete(struct db_tx *tx, const char *driver, int64_t from, int64_t to, struct err *err);
+int sqlite_set_aside_count(struct db_tx *tx, const char *driver, int64_t *ret, struct err *err);
+int sqlite_set_aside_list(struct db_tx *tx, const char *driver, int64_t after, int64_t max,
+			  db_set_aside_fn *fn, void *cls, struct err *err);
