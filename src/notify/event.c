@@ -44,7 +44,7 @@ bool event_is_in(const char *event_type, const char *listed)
 	       (event_type[n] == '\0' || event_type[n] == '.');
 }
 
-static int append(struct db_tx *tx, enum event_type t, enum event_priority priority, const char *subject,
+static int append(struct notify *n, struct db_tx *tx, enum event_type t, enum event_priority priority, const char *subject,
 		  const struct buf *payload, int64_t now, const struct origin *who, struct err *err)
 {
 	struct db_event e = {
@@ -63,6 +63,7 @@ static int append(struct db_tx *tx, enum event_type t, enum event_priority prior
 		e.user_id = who->user_id;
 		e.project_id = who->project_id;
 	}
+	notify_count(n, tx, t, priority);
 	return db_event_insert(tx, &e, err);
 }
 
@@ -79,7 +80,7 @@ int event_image(struct notify *n, struct db_tx *tx, enum event_type t, const str
 		payload_image_id(&payload, img);
 	else
 		payload_image(&payload, t, img, backend, now);
-	return append(tx, t, EVENT_INFO, img->id, &payload, now, who, err);
+	return append(n, tx, t, EVENT_INFO, img->id, &payload, now, who, err);
 }
 
 int event_image_text(struct notify *n, struct db_tx *tx, enum event_type t, enum event_priority priority,
@@ -91,7 +92,7 @@ int event_image_text(struct notify *n, struct db_tx *tx, enum event_type t, enum
 	if (!notify_wants(n, event_type_name(t)))
 		return 0;
 	payload_text(&payload, image_id, text);
-	return append(tx, t, priority, image_id, &payload, clock_now_us(), who, err);
+	return append(n, tx, t, priority, image_id, &payload, clock_now_us(), who, err);
 }
 
 int event_image_send(struct notify *n, struct db_tx *tx, enum event_priority priority,
@@ -102,7 +103,7 @@ int event_image_send(struct notify *n, struct db_tx *tx, enum event_priority pri
 	if (!notify_wants(n, event_type_name(EVENT_IMAGE_SEND)))
 		return 0;
 	payload_send(&payload, report);
-	return append(tx, EVENT_IMAGE_SEND, priority, report->image_id, &payload, clock_now_us(), who, err);
+	return append(n, tx, EVENT_IMAGE_SEND, priority, report->image_id, &payload, clock_now_us(), who, err);
 }
 
 int event_member(struct notify *n, struct db_tx *tx, enum event_type t, const struct image_member *m,
@@ -115,5 +116,5 @@ int event_member(struct notify *n, struct db_tx *tx, enum event_type t, const st
 	if (!notify_wants(n, event_type_name(t)))
 		return 0;
 	payload_member(&payload, t, m, now);
-	return append(tx, t, EVENT_INFO, m->image_id, &payload, now, who, err);
+	return append(n, tx, t, EVENT_INFO, m->image_id, &payload, now, who, err);
 }

@@ -21,6 +21,7 @@ enum event_type {
 	EVENT_IMAGE_MEMBER_CREATE,
 	EVENT_IMAGE_MEMBER_UPDATE,
 	EVENT_IMAGE_MEMBER_DELETE,
+	N_EVENT_TYPES,
 };
 
 /* Who did it. Borrowed; any member may be NULL. */

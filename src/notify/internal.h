@@ -2,12 +2,13 @@
  * notify/internal.h -- what the files of this room share and no other room needs. */
 #pragma once
 
-#include "base/util.h"
-
-struct notify;
+#include "event.h"
 
 /* False if the event is disabled or no driver keeps events. */
 bool notify_wants(const struct notify *n, const char *event_type);
+
+/* Counts it once @tx is committed. */
+void notify_count(const struct notify *n, struct db_tx *tx, enum event_type t, enum event_priority priority);
 
 bool notify_delete_payload_is_id(const struct notify *n);
 

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "count.h"
 #include "driver.h"
 #include "internal.h"
 #include "prune.h"
@@ -26,6 +27,7 @@ struct notify {
 	struct relay **relays; /* NULL: given up at the end, hanging in its driver */
 	const char **names;    /* of the relays' drivers; borrowed from the drivers */
 	size_t n_relays;
+	struct counters counters;
 	struct prune_config prune;
 	struct pruner *pruner;
 };
@@ -35,6 +37,11 @@ struct notify {
 bool notify_has_drivers(const struct notify *n)
 {
 	return n->n_relays > 0;
+}
+
+void notify_count(const struct notify *n, struct db_tx *tx, enum event_type t, enum event_priority priority)
+{
+	count_event_in(&n->counters, tx, t, priority);
 }
 
 bool notify_delete_payload_is_id(const struct notify *n)
@@ -147,6 +154,7 @@ static int add_relay(struct notify *n, const struct notify_driver *driver, const
 
 	if (r < 0)
 		return err_wrap(err, r, "notification driver '%s'", driver->name);
+	relay_count(n->relays[n->n_relays], &n->counters, n->n_relays);
 	n->names[n->n_relays++] = driver->name;
 	return 0;
 }
@@ -188,6 +196,8 @@ int notify_new(struct db *db, const struct notify_config *config, struct notify 
 		r = copy_disabled(n, config, err);
 	if (r == 0)
 		r = add_relays(n, config, err);
+	if (r == 0)
+		r = counters_init(&n->counters, config->metrics, db, n->relays, n->names, n->n_relays, err);
 	if (r < 0)
 		return r;
 	n->prune = (struct prune_config){

@@ -8,6 +8,7 @@
 
 struct conf;
 struct err;
+struct metrics;
 struct notify;
 struct transport;
 
@@ -28,6 +29,7 @@ struct notify_config {
 	const struct conf *conf;
 	int64_t journal_max_age_us;   /* delivered events are kept this long ... */
 	int64_t journal_max_bytes;    /* ... and no more than this altogether */
+	struct metrics *metrics;      /* NULL: none */
 };
 
 /* What notify_new() will object to: unknown drivers, wrong options of a driver. Opens nothing. */

@@ -18,6 +18,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +26,10 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/utf8.h"
 #include "batch.h"
+#include "count.h"
 
 #define LOGGER "glint.relay"
 #define SECOND INT64_C(1000000)
@@ -52,6 +55,10 @@ struct relay {
 	bool opened, started;
 	pthread_t thread;
 
+	const struct counters *counters; /* see relay_count() */
+	size_t row;
+	_Atomic int64_t passed; /* cursor.offset, for other threads */
+
 	struct db_cursor cursor;
 	bool dirty; /* the cursor differs from the stored one */
 	bool save_fails;
@@ -59,6 +66,8 @@ struct relay {
 	enum trouble trouble;
 	int64_t trouble_since_us, backoff_us, retry_us; /* retry_us: 0 unless backing off */
 };
+
+static const struct counters nothing; /* is counted unless somebody asks for it */
 
 /* -- the cursor -------------------------------------------------------------------------------- */
 
@@ -127,6 +136,7 @@ static enum turn in_trouble(struct relay *r, enum trouble kind, const struct err
 		begin_trouble(r, kind, story);
 	r->trouble = kind;
 	r->cursor.n_retries++;
+	metric_add(r->counters->retries, r->row, 1);
 	(void)snprintf(r->cursor.problem, sizeof(r->cursor.problem), "%s", story);
 	r->cursor.problem[utf8_trim(r->cursor.problem, strlen(r->cursor.problem))] = '\0';
 	r->dirty = true;
@@ -182,6 +192,7 @@ static bool leave_driver(struct relay *r)
 static bool hand_over(struct relay *r, const struct batch *b, enum delivery *ret, size_t *ret_n_safe,
 		      struct err *err)
 {
+	int64_t began_us;
 	bool reopen;
 
 	*ret_n_safe = 0;
@@ -189,11 +200,15 @@ static bool hand_over(struct relay *r, const struct batch *b, enum delivery *ret
 		return false;
 	if (reopen && r->driver->reopen)
 		r->driver->reopen(r->state);
+	began_us = clock_mono_us();
 	*ret = r->driver->deliver(r->state, b->events, b->n, ret_n_safe, err);
 	if (*ret == DELIVERY_DELIVERED)
 		*ret_n_safe = b->n;
 	assert(*ret_n_safe <= b->n && (*ret != DELIVERY_REJECTED || *ret_n_safe < b->n));
-	return leave_driver(r);
+	if (!leave_driver(r))
+		return false;
+	metric_observe(r->counters->publish_times, r->row, clock_mono_us() - began_us);
+	return true;
 }
 
 static void log_rejected(const struct relay *r, const struct db_event *e, const struct err *err)
@@ -203,21 +218,32 @@ static void log_rejected(const struct relay *r, const struct db_event *e, const 
 		  r->driver->name, e->message_id, e->event_type, e->subject, e->offset, err_story(err));
 }
 
+static void move_to(struct relay *r, int64_t offset)
+{
+	r->cursor.offset = offset;
+	atomic_store_explicit(&r->passed, offset, memory_order_relaxed);
+	r->dirty = true;
+}
+
 static void pass(struct relay *r, const struct batch *b, size_t n_safe)
 {
+	int64_t now = clock_now_us();
+
 	if (n_safe == 0)
 		return;
-	r->cursor.offset = b->events[n_safe - 1].offset;
+	for (size_t i = 0; i < n_safe; i++)
+		metric_observe(r->counters->delays, r->row, now - b->events[i].timestamp);
+	metric_add(r->counters->delivered, r->row, n_safe);
 	r->cursor.n_delivered += (int64_t)n_safe;
-	r->dirty = true;
+	move_to(r, b->events[n_safe - 1].offset);
 }
 
 static void set_aside(struct relay *r, const struct db_event *e, const struct err *err)
 {
 	log_rejected(r, e, err);
-	r->cursor.offset = e->offset;
+	metric_add(r->counters->set_aside, r->row, 1);
 	r->cursor.n_set_aside++;
-	r->dirty = true;
+	move_to(r, e->offset);
 }
 
 /* What has not been delivered yet. */
@@ -458,6 +484,7 @@ static void init_lock(struct relay *r)
 	pthread_condattr_destroy(&attr);
 }
 
+
 int relay_new(struct db *db, const struct notify_driver *driver, const struct notify_driver_config *config,
 	      struct relay **ret, struct err *err)
 {
@@ -470,6 +497,7 @@ int relay_new(struct db *db, const struct notify_driver *driver, const struct no
 	init_lock(r);
 	r->db = db;
 	r->driver = driver;
+	r->counters = &nothing;
 	r->state = calloc(1, driver->state_size ? driver->state_size : 1);
 	if (!r->state)
 		return err_nomem(err);
@@ -478,6 +506,7 @@ int relay_new(struct db *db, const struct notify_driver *driver, const struct no
 		rc = load_cursor(r, err);
 	if (rc < 0)
 		return rc;
+	atomic_init(&r->passed, r->cursor.offset);
 	r->looked_us = clock_mono_us() - LOOK_US; /* look at once */
 	*ret = TAKE(r);
 	return 0;
@@ -500,6 +529,17 @@ void relay_free(struct relay *r)
 void relay_free_p(struct relay **r)
 {
 	relay_free(*r);
+}
+
+void relay_count(struct relay *r, const struct counters *counters, size_t row)
+{
+	r->counters = counters;
+	r->row = row;
+}
+
+int64_t relay_passed(const struct relay *r)
+{
+	return atomic_load_explicit(&r->passed, memory_order_relaxed);
 }
 
 /* Signals are for the main thread. */

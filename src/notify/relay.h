@@ -4,6 +4,7 @@
 
 #include "driver.h"
 
+struct counters;
 struct err;
 struct relay;
 
@@ -14,6 +15,10 @@ int relay_new(struct db *db, const struct notify_driver *driver, const struct no
 /* Closes the driver. Not while the thread runs. */
 void relay_free(struct relay *r);
 void relay_free_p(struct relay **r);
+
+/* Before its start: @counters, which outlives it, counts what it does, in @row. */
+void relay_count(struct relay *r, const struct counters *counters, size_t row);
+int64_t relay_passed(const struct relay *r); /* everything up to this offset is delivered or set aside */
 
 int relay_start(struct relay *r, struct err *err); /* opens the driver and starts the thread */
 void relay_wake(struct relay *r);                  /* there may be something in the journal */

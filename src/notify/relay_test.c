@@ -18,9 +18,12 @@
 
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/metrics.h"
+#include "count.h"
 #include "event.h"
 #include "notify.h"
 #include "prune.h"
@@ -980,6 +983,104 @@ static void test_delete_payload_is_id(void **state)
 	notify_free(n);
 }
 
+/* -- metrics ----------------------------------------------------------------------------------- */
+
+/* The number behind "@series " in what @m renders. */
+static double measured(const struct metrics *m, const char *series)
+{
+	AUTO(buf_done) struct buf text = {0};
+	char line[128];
+	const char *at;
+
+	(void)snprintf(line, sizeof(line), "\n%s ", series);
+	metrics_render(m, &text);
+	at = strstr(buf_cstr(&text), line);
+	if (!at)
+		fail_msg("there is no %s", series);
+	return strtod(at + strlen(line), NULL);
+}
+
+static void assert_measured(const struct metrics *m, const char *name, const char *driver, double expected)
+{
+	char series[128];
+
+	(void)snprintf(series, sizeof(series), "glint_notifications_%s{driver=\"%s\"}", name, driver);
+	assert_true(measured(m, series) == expected);
+}
+
+static void test_relays_are_measured(void **state)
+{
+	static const char *const names[] = {"fake"};
+	static const struct answer answers[8] = {
+		{DELIVERY_REJECTED, 1}, {DELIVERY_RETRY, 2}, {DELIVERY_RETRY, 0}, {DELIVERY_RETRY, 0},
+		{DELIVERY_RETRY, 0},    {DELIVERY_RETRY, 0}, {DELIVERY_RETRY, 0}, {DELIVERY_RETRY, 0}};
+	AUTO(metrics_free_p) struct metrics *m = NULL;
+	struct counters counters = {0};
+	struct relay *r = new_relay();
+	double oldest;
+
+	assert_int_equal(metrics_new(&m, NULL), 0);
+	assert_int_equal(counters_init(&counters, m, db, &r, names, 1, NULL), 0);
+	relay_count(r, &counters, 0);
+	assert_measured(m, "backlog", "fake", 0);
+	assert_measured(m, "oldest_seconds", "fake", 0);
+	append_at(6, clock_now_us() - 90 * SECOND, 4);
+	set_answers(8, answers);
+	assert_int_equal(relay_start(r, NULL), 0);
+	await(was_called, 2);
+	relay_stop(r, clock_mono_us());
+	assert_true(relay_finish(r));
+	assert_measured(m, "delivered_total", "fake", 3);
+	assert_measured(m, "set_aside_total", "fake", 1);
+	assert_measured(m, "retries_total", "fake", (double)cursor_of("fake").n_retries);
+	assert_measured(m, "publish_seconds_count", "fake", (double)script.n_calls);
+	assert_measured(m, "delay_seconds_count", "fake", 3);
+	assert_true(measured(m, "glint_notifications_delay_seconds_sum{driver=\"fake\"}") >= 270);
+	assert_true(measured(m, "glint_notifications_delay_seconds_bucket{driver=\"fake\",le=\"60\"}") == 0);
+	assert_measured(m, "backlog", "fake", 2);
+	oldest = measured(m, "glint_notifications_oldest_seconds{driver=\"fake\"}");
+	assert_true(oldest >= 90 && oldest < 300);
+	assert_true(measured(m, "glint_journal_events") == 6);
+	assert_true(measured(m, "glint_journal_bytes") == (double)journal().n_bytes);
+	relay_free(r);
+}
+
+static void test_events_are_measured(void **state)
+{
+	static const char *const drivers[] = {"log", "noop"};
+	static const char *const disabled[] = {"image.delete"};
+	AUTO(metrics_free_p) struct metrics *m = NULL;
+	struct notify_config config = {.drivers = drivers,
+				       .n_drivers = 2,
+				       .disabled = disabled,
+				       .n_disabled = 1,
+				       .publisher_id = "image.localhost",
+				       .log_path = events_log};
+	struct notify *n = NULL;
+	struct db_tx *tx;
+
+	assert_int_equal(metrics_new(&m, NULL), 0);
+	config.metrics = m;
+	assert_int_equal(notify_new(db, &config, &n, NULL), 0);
+	for (int i = 0; i < 3; i++)
+		emit(n, EVENT_IMAGE_UPDATE);
+	emit(n, EVENT_IMAGE_DELETE);
+	tx = begin(DB_WRITE);
+	assert_int_equal(event_image_text(n, tx, EVENT_IMAGE_UPLOAD, EVENT_ERROR, SUBJECT, "no", NULL, NULL),
+			 0);
+	commit(tx);
+	tx = begin(DB_WRITE);
+	assert_int_equal(event_image_text(n, tx, EVENT_IMAGE_UPLOAD, EVENT_WARN, SUBJECT, "no", NULL, NULL),
+			 0);
+	db_abort(tx);
+	assert_true(measured(m, "glint_events_total{type=\"image.update\",priority=\"INFO\"}") == 3);
+	assert_true(measured(m, "glint_events_total{type=\"image.delete\",priority=\"INFO\"}") == 0);
+	assert_true(measured(m, "glint_events_total{type=\"image.upload\",priority=\"ERROR\"}") == 1);
+	assert_true(measured(m, "glint_events_total{type=\"image.upload\",priority=\"WARN\"}") == 0);
+	assert_measured(m, "backlog", "log", 4); /* its relay does not run */
+	notify_free(n);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -1016,6 +1117,8 @@ int main(void)
 		TEST(test_blocked_driver_stops_no_other),
 		TEST(test_start_fails_clearly),
 		TEST(test_delete_payload_is_id),
+		TEST(test_relays_are_measured),
+		TEST(test_events_are_measured),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
