@@ -470,6 +470,19 @@ def test_journal_without_a_database(tmp_path):
     assert not server.database.exists()
 
 
+def test_journal_is_bounded_in_size(servers):
+    """More than journal_max_size of delivered events: the oldest go."""
+    server = servers({'glint': {'journal_max_size': 1}})
+    client = server.client(A)
+    images = [client.new(**{f'k{i}': 'v' * 50_000 for i in range(10)})['id'] for _ in range(6)]
+    delivered(server, images[-1])
+    server.restart()
+    wait_for(lambda: status(server)['journal']['bytes'] <= 1 << 20, server.root, 'pruning', deadline=90)
+    kept = [r['subject'] for r in server.journal()]
+    assert 1 <= len(kept) < 6 and kept == images[-len(kept):]
+    assert {e.image for e in server.events()} == set(images)
+
+
 def test_journal_is_pruned(servers):
     """Delivered and older than the configured time: gone, and numbering goes on."""
     server = servers({'glint': {'journal_max_age': 0}})

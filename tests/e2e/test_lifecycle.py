@@ -143,6 +143,25 @@ def test_names_without_a_store_id(servers):
     assert list(prepare.payload)[-2:] == ['os_glance_importing_to_stores', 'os_glance_failed_import']
 
 
+def test_store_asked_for(server, admin):
+    """A client may name the store; one that is not there is a mistake, and nothing has begun."""
+    image = admin.new()['id']
+    r = admin.upload(image, b'x', headers={'X-Image-Meta-Store': 'nosuch'})
+    assert r.status_code == 400
+    message_of(r)
+    assert admin.show(image)['status'] == 'queued'
+    assert [e.short for e in server.settled_events(image)] == ['image.create']
+    assert admin.upload(image, b'x', headers={'X-Image-Meta-Store': 'fs'}).status_code == 204
+
+
+def test_named_store_is_shown(server, admin):
+    image = admin.new()['id']
+    assert 'stores' not in admin.show(image)
+    assert admin.upload(image, b'x').status_code == 204
+    assert admin.show(image)['stores'] == 'fs'
+    assert admin.create(stores='fs').status_code == 403
+
+
 def test_a_whole_life(server):
     """Through every state and back, with the bytes on disk and the answers of each."""
     me = server.client(A)

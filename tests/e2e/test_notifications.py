@@ -334,6 +334,21 @@ def test_four_octets_are_escaped_or_refused(server, a):
 
 
 @pytest.mark.glint_only
+def test_a_large_event(server, a):
+    """Grown over several patches beyond every bound: cut, and it says so; one line, valid, the rest of it whole."""
+    image = a.new(name='large')['id']
+    for n in range(4):
+        assert a.patch(image, *({'op': 'add', 'path': f'/key{n}_{i}', 'value': 'v' * 60_000} for i in range(10))).ok
+    events = server.wait_events(['image.create'] + 4 * ['image.update(queued)'], image)
+    for event in events[1:]:
+        assert len(event.line) < 300_000
+        assert event.payload['truncated'] is True and list(event.payload)[:-1] == KEYS
+        assert (event.payload['id'], event.payload['name']) == (image, 'large')
+    assert 'truncated' not in events[0].payload
+    assert len([k for k in a.show(image) if k.startswith('key')]) == 40
+
+
+@pytest.mark.glint_only
 def test_hostile_lines_leave_no_line_of_another_form(server, a):
     for name in HOSTILE:
         a.create(name=name)
