@@ -61,6 +61,7 @@ int service_save(struct service *svc, struct db_tx *tx, const struct who *who, c
 /* uploads.c */
 void uploads_add(struct service *svc, struct upload *u);
 void uploads_remove(struct service *svc, struct upload *u);
+size_t uploads_count(struct service *svc);
 bool uploads_has(struct service *svc, const char *image_id);
 void uploads_image_deleted(struct service *svc, const char *image_id);
 
@@ -68,6 +69,9 @@ void uploads_image_deleted(struct service *svc, const char *image_id);
  * @reason is for the consumers. Nothing to do if the image is gone or no longer saving. */
 int upload_give_up(struct service *svc, const char *image_id, const char *reason, const struct origin *origin,
 		   struct err *err);
+
+/* measure.c: what GET /metrics tells of the uploads and of what the janitor has to do. */
+int service_measure(struct service *svc, struct metrics *m, struct err *err);
 
 /* recover.c: the uploads of this node that nobody works on any more. */
 int service_recover(struct service *svc, unsigned *ret_n, struct err *err);

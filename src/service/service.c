@@ -15,6 +15,7 @@ int service_new(struct db *db, struct store *store, struct notify *notify, const
 		struct service **ret, struct err *err)
 {
 	struct service *svc = calloc(1, sizeof(*svc));
+	int r;
 
 	if (!svc)
 		return err_nomem(err);
@@ -23,6 +24,11 @@ int service_new(struct db *db, struct store *store, struct notify *notify, const
 	svc->notify = notify;
 	svc->config = *config;
 	pthread_mutex_init(&svc->lock, NULL);
+	r = service_measure(svc, config->metrics, err);
+	if (r < 0) {
+		service_free(svc);
+		return r;
+	}
 	*ret = svc;
 	return 0;
 }

@@ -16,6 +16,7 @@
 #include "store/store.h"
 
 struct err;
+struct metrics;
 struct notify;
 struct service;
 
@@ -25,6 +26,7 @@ struct service_config {
 	const char *hash_algorithm;   /* hashing_algorithm */
 	const char *node;             /* name of this machine: whose uploads are ours */
 	const char *location_key;     /* metadata_encryption_key; NULL: locations are kept as they are */
+	struct metrics *metrics;      /* NULL: none */
 };
 
 /* The parts are borrowed and outlive the service. */

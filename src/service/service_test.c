@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/metrics.h"
 #include "notify/event.h"
 #include "notify/notify.h"
 #include "service/internal.h"
@@ -489,6 +490,55 @@ static void test_sent(void **state)
 	assert_string_equal(journal(w), "image.send image.send!");
 }
 
+/* -- metrics -------------------------------------------------------------------------------------- */
+
+static void expect_metrics(const struct metrics *m, const char *expected)
+{
+	AUTO(buf_done) struct buf text = {0};
+	AUTO(buf_done) struct buf samples = {0};
+	char *rest = NULL;
+
+	metrics_render(m, &text);
+	for (char *line = strtok_r(text.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		if (line[0] != '#')
+			buf_addf(&samples, "%s\n", line);
+	assert_string_equal(buf_cstr(&samples), expected);
+}
+
+static void add_removal(struct world *w, int64_t n_failures)
+{
+	struct db_removal removal = {.image_id = ID, .url = "file:///nowhere"};
+	struct db_tx *tx;
+
+	assert_int_equal(db_begin(w->db, DB_WRITE, &tx, NULL), 0);
+	assert_int_equal(db_removal_insert(tx, &removal, NULL), 0);
+	for (int64_t i = 0; i < n_failures; i++)
+		assert_int_equal(db_removal_retry(tx, 1, 0, NULL), 0);
+	assert_int_equal(db_commit(&tx, NULL), 0);
+}
+
+static void test_measured(void **state)
+{
+	struct world *w = *state;
+	struct service_config config = {.limits = {formats, formats, 10, 10, 2}, .node = "here"};
+	struct upload first = {.image_id = ID}, second = {.image_id = "other"};
+	AUTO(metrics_free_p) struct metrics *m = NULL;
+	AUTO(service_free_p) struct service *service = NULL;
+
+	assert_int_equal(metrics_new(&m, NULL), 0);
+	config.metrics = m;
+	assert_int_equal(service_new(w->db, w->store, w->notify, &config, &service, NULL), 0);
+	expect_metrics(m, "glint_uploads_running 0\nglint_removals_pending 0\nglint_removals_failing 0\n");
+	uploads_add(service, &first);
+	uploads_add(service, &second);
+	add_removal(w, 2);
+	add_removal(w, 0);
+	expect_metrics(m, "glint_uploads_running 2\nglint_removals_pending 2\nglint_removals_failing 1\n");
+	uploads_remove(service, &first);
+	uploads_remove(service, &second);
+	expect_metrics(m, "glint_uploads_running 0\nglint_removals_pending 2\nglint_removals_failing 1\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -505,6 +555,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_protected_stays, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_tags, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_sent, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_measured, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("service", tests, NULL, NULL);

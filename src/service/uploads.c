@@ -33,6 +33,17 @@ static struct upload *find(struct service *svc, const char *image_id)
 	return NULL;
 }
 
+size_t uploads_count(struct service *svc)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&svc->lock);
+	for (const struct upload *u = svc->uploads; u; u = u->next)
+		n++;
+	pthread_mutex_unlock(&svc->lock);
+	return n;
+}
+
 bool uploads_has(struct service *svc, const char *image_id)
 {
 	bool found;
