@@ -2,6 +2,8 @@
  * cmd/notifications.h -- the words below `glint notifications`. */
 #pragma once
 
+#include <jansson.h>
+
 #include "cmd/cmd.h"
 #include "db/db.h"
 
@@ -11,6 +13,18 @@ struct tail_options {
 	bool follow, json;
 	const char *database_url;
 };
+
+/* A notification as people see it. All borrowed. */
+struct notification_line {
+	int64_t number;
+	const char *when; /* as the document has it, to the second */
+	const char *priority, *event_type, *subject;
+	const json_t *payload; /* NULL: none */
+};
+
+struct buf;
+
+void notification_add_line(struct buf *out, const struct notification_line *n, bool colour);
 
 int notifications_status(struct db *db, bool json, struct err *err);
 int notifications_tail(struct db *db, const struct tail_options *options, struct err *err);

@@ -56,65 +56,18 @@ static void event_json(struct buf *out, const struct db_event *e)
 	buf_addc(out, '\n');
 }
 
-/* Control characters would play tricks with a terminal; a '?' stands for each. */
-static void add_printable(struct buf *out, const char *s)
-{
-	for (; *s; s++)
-		buf_addc(out, (unsigned char)*s < 0x20 || *s == 0x7f ? '?' : *s);
-}
-
-static void add_member(struct buf *out, const json_t *payload, const char *key, const char *format)
-{
-	const json_t *value = json_object_get(payload, key);
-
-	if (json_is_string(value)) {
-		AUTO(buf_done) struct buf text = {0};
-
-		add_printable(&text, json_string_value(value));
-		buf_addf(out, format, buf_cstr(&text));
-	} else if (json_is_integer(value)) {
-		char digits[32];
-
-		snprintf(digits, sizeof(digits), "%lld", (long long)json_integer_value(value));
-		buf_addf(out, format, digits);
-	}
-}
-
-/* What of the payload is worth a glance. */
-static void add_summary(struct buf *out, const struct db_event *e)
-{
-	json_t *payload = json_loads(e->payload, JSON_DECODE_ANY, NULL);
-
-	if (json_is_string(payload)) {
-		buf_addc(out, ' ');
-		add_printable(out, json_string_value(payload));
-	} else {
-		add_member(out, payload, "name", " \"%s\"");
-		add_member(out, payload, "status", " %s");
-		add_member(out, payload, "size", " %s octets");
-		add_member(out, payload, "bytes_sent", " %s octets");
-		add_member(out, payload, "destination_ip", " to %s");
-		add_member(out, payload, "member_id", " member %s");
-	}
-	json_decref(payload);
-}
-
-static const char *colour_of(const struct tail *t, enum event_priority p)
-{
-	if (!t->colour || p == EVENT_INFO)
-		return "";
-	return p == EVENT_ERROR ? "\033[31m" : "\033[33m";
-}
-
 static void event_text(struct buf *out, const struct tail *t, const struct db_event *e)
 {
 	char time[CLOCK_TEXT_MAX];
-	const char *colour = colour_of(t, e->priority);
+	json_t *payload = json_loads(e->payload, JSON_DECODE_ANY, NULL);
+	const struct notification_line line = {
+		.number = e->offset, .when = time, .priority = event_priority_name(e->priority),
+		.event_type = e->event_type, .subject = e->subject, .payload = payload};
 
-	buf_addf(out, "%6lld  %.19s  %s%-5s %-19s%s  %s", (long long)e->offset, clock_python(e->timestamp, time),
-		 colour, event_priority_name(e->priority), e->event_type, *colour ? "\033[0m" : "", e->subject);
-	add_summary(out, e);
-	buf_addc(out, '\n');
+	clock_python(e->timestamp, time);
+	time[strlen("2026-11-22 19:09:30")] = '\0';
+	notification_add_line(out, &line, t->colour);
+	json_decref(payload);
 }
 
 static int print_event(void *cls, const struct db_event *e, struct err *err)
