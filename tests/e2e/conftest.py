@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 pytest.register_assert_rewrite('harness', 'catalogue')
 
 import harness  # noqa: E402
-from real_glance import Glance  # noqa: E402
+from harness import make_server  # noqa: E402
 
 
 def pytest_configure(config):
@@ -25,12 +25,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker('glint_only'):
             item.add_marker(pytest.mark.skip(reason='not what Glance does'))
-
-
-def make_server(root, config=None, **kwargs):
-    if harness.TARGET == 'glance':
-        return Glance(root, config)
-    return harness.Glint(root, config, **kwargs)
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -417,6 +417,14 @@ class Glint(Server):
         os.kill(self.pid, signal.SIGHUP)
 
 
+def make_server(root, config=None, **kwargs):
+    """Of the kind that is to be tested."""
+    if TARGET == 'glance':
+        from real_glance import Glance
+        return Glance(root, config)
+    return Glint(root, config, **kwargs)
+
+
 # -- raw sockets ---------------------------------------------------------------------------------------
 
 @dataclass

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import requests
 
-from harness import DEADLINE, Server, write_config
+from harness import DEADLINE, Server
 
 PASTE = """\
 [pipeline:glance-api]

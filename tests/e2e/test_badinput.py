@@ -3,10 +3,11 @@
 (That the log has none is checked when the server stops.)"""
 import json
 import time
+from urllib.parse import unquote
 
 import pytest
 
-from harness import A, ADMIN, Raw, TARGET, exchange, message_of
+from harness import A, TARGET, Raw, exchange, message_of
 
 glint_only = pytest.mark.glint_only
 
@@ -144,7 +145,6 @@ def test_body_where_none_belongs(a):
 @pytest.mark.parametrize('tag', ['a', 'with%20blank', pytest.param('%C3%A4', marks=glint_only), 'a%2Fb',
                                  '%3Cb%3E', "'--", 't' * 255, '%25'])
 def test_odd_tags(a, tag):
-    from urllib.parse import unquote
     image = a.new()['id']
     r = a.put(f'/v2/images/{image}/tags/{tag}')
     if TARGET == 'glance' and '%2F' in tag:

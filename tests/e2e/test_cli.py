@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from datetime import datetime, timedelta, timezone
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import A, BINARY, B, Glint, Raw, wait_for, write_config
+from harness import A, B, BINARY, Glint, Raw, wait_for, write_config
 
 pytestmark = pytest.mark.glint_only
 
@@ -293,7 +294,6 @@ def test_db_of_something_else(tmp_path):
 
 def test_purge(servers):
     """Rows of what was deleted long ago go; the id stays used for ever."""
-    import sqlite3
     server = servers()
     a = server.client(A)
     old, new, alive = (a.new(b'x', tags=['t'], k='v')['id'] for _ in range(3))

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from keystoneauth1 import noauth, session
 
-from harness import A, ADMIN, B, pattern
+from harness import A, ADMIN, B, make_server, pattern
 
 DATA = pattern(3_000_000)
 
@@ -26,7 +26,6 @@ sys.exit(main())
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
     """Behind a proxy that says who asks, for the libraries."""
-    from conftest import make_server
     s = make_server(tmp_path_factory.mktemp('trusted')).start()
     yield s
     s.stop()
@@ -35,7 +34,6 @@ def server(tmp_path_factory):
 @pytest.fixture(scope='module')
 def open_server(tmp_path_factory):
     """Without authentication, for the commands: they can set no identity headers."""
-    from conftest import make_server
     s = make_server(tmp_path_factory.mktemp('open'), {'paste_deploy': {'flavor': ''}}).start()
     yield s
     s.stop()

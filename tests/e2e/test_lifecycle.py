@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of an image, step by step as Glance was measured (data/): status, headers and body of every
 answer and every notification are the same, apart from what is listed here."""
+import hashlib
 import json
 import os
 import re
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import A, ADMIN, TARGET, Who, message_of, pattern, without
+from harness import A, ADMIN, TARGET, Raw, Who, make_server, message_of, pattern, wait_for, without
 
 DATA = Path(__file__).parent / 'data'
 
@@ -28,7 +29,6 @@ BODY_HEADERS = {'content-length', 'content-type'}
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
     """A named store `fs`, as the captures have it."""
-    from conftest import make_server
     root = tmp_path_factory.mktemp('server')
     config = {**CONFIG, 'fs': {'filesystem_store_datadir': root / 'images'}}
     s = make_server(root, config).start()
@@ -74,7 +74,6 @@ def play(server, step):
 
 def download_until_it_breaks(server, who, step):
     """The body is shorter than announced: only a raw socket shows status and octets."""
-    from harness import Raw
     with Raw(server) as raw:
         raw.head(step['method'], step['path'], who=who, Connection='close',
                  **{k.replace('-', '_'): v for k, v in step['headers'].items()})
@@ -129,7 +128,6 @@ def test_as_measured(server, name):
 
 def wait_for_sends(server, step, before):
     """image.send follows when the last octet is out, maybe after the client has it."""
-    from harness import wait_for
     if any(e['logger'].endswith('image.send') for e in step['events']):
         wait_for(lambda: len(server.events()) > before, server.root, 'image.send')
 
@@ -185,7 +183,6 @@ def test_a_whole_life(server):
 
 
 def test_hashes(server, admin):
-    import hashlib
     data = pattern(3_000_001)
     image = admin.show(admin.new(data)['id'])
     assert image['checksum'] == hashlib.md5(data).hexdigest()
@@ -193,7 +190,6 @@ def test_hashes(server, admin):
 
 
 def test_another_hash(servers):
-    import hashlib
     server = servers({'DEFAULT': {'hashing_algorithm': 'sha256'}})
     client = server.client()
     image = client.show(client.new(b'some data')['id'])

@@ -5,8 +5,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 import catalogue
-from conftest import make_server
-from harness import A, A_READER, ADMIN, B, C, TARGET, Who, message_of
+from harness import A, A_READER, ADMIN, B, C, TARGET, Who, make_server, message_of
 
 STRANGER = Who('5' * 32, '55' * 16, 'member,reader')
 ROWS = catalogue.make_rows(300)

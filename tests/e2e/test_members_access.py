@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from harness import A, A_READER, ADMIN, B, C, Raw, TARGET, Who, message_of, without
+from harness import A, A_READER, ADMIN, B, C, Raw, Who, message_of, without
 
 STRANGER = Who('5' * 32, '55' * 16, 'member,reader')
 B_READER = Who('b0' * 16, B.project, 'reader')

@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from harness import A, ADMIN, B, LINE, TARGET, message_of, read_events, wait_for
+from harness import A, ADMIN, B, LINE, TARGET, Raw, message_of, read_events, wait_for
 
 UPLOADED = ['image.update(saving)', 'image.prepare', 'image.upload', 'image.activate', 'image.update(active)']
 KEYS = ['id', 'name', 'status', 'created_at', 'updated_at', 'min_disk', 'min_ram', 'protected', 'checksum', 'owner',
@@ -173,7 +173,6 @@ def test_destination_is_the_peer_and_nothing_a_header_says(server, a):
 def test_short_data_is_an_error(server, a):
     image = a.new(b'0123456789')['id']
     os.truncate(server.images / image, 4)
-    from harness import Raw
     with Raw(server) as raw:
         raw.head('GET', f'/v2/images/{image}/file', who=A, Connection='close')
         answer = raw.answer()

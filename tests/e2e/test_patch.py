@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """PATCH /v2/images/{id}: both media types, every operation, every refusal; all or nothing."""
 import json
+import threading
 
 import pytest
 
-from harness import A, ADMIN, B, PATCH_V20, PATCH_V21, message_of, without
+from harness import A, B, PATCH_V20, PATCH_V21, Client, message_of, without, write_config
 
 
 @pytest.fixture
@@ -274,7 +275,6 @@ def test_quota_lowered_below_what_is_there(servers, tmp_path):
     client = server.client(A)
     image = client.new(a='1', b='2', c='3')['id']
     server.stop()
-    from harness import write_config
     server.config['DEFAULT']['image_property_quota'] = 1
     write_config(server.config_file, server.config)
     server.start()
@@ -297,8 +297,6 @@ def test_others_may_not(server, a, b, admin):
 @pytest.mark.glint_only
 def test_two_at_once_lose_nothing(server, a, image):
     """Patches of different attributes that run together all take effect."""
-    import threading
-    from harness import Client
 
     def one(n):
         r = send(Client(server, A), image, [add(f'/key{n}', str(n))])

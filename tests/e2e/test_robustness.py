@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness import A, ADMIN, B, Client, Raw, pattern, wait_for
+from harness import A, ADMIN, B, Client, Raw, pattern, wait_for, write_config
 
 pytestmark = pytest.mark.glint_only
 UPLOADED = ['image.update(saving)', 'image.prepare', 'image.upload', 'image.activate', 'image.update(active)']
@@ -178,7 +178,6 @@ def test_no_room_for_the_database(servers):
     if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', small], capture_output=True).returncode:
         pytest.skip('no mounting here')
     try:
-        from harness import write_config
         server.database = small / 'db.sqlite'
         server.config['database']['connection'] = f'sqlite:///{server.database}'
         write_config(server.config_file, server.config)

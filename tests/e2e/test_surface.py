@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import A, ADMIN, Raw, TARGET, exchange, message_of
+from harness import A, ADMIN, Client, Raw, exchange, message_of
 
 glint_only = pytest.mark.glint_only
 
@@ -171,7 +171,6 @@ def test_what_is_not_there_yet_says_so(server, admin, path):
 
 def test_image_is_ready_when_the_answer_says_so(server, admin):
     """What was written is read by the next request, whichever connection it comes on."""
-    from harness import Client
     for n in range(20):
         image = admin.new(b'x')['id']
         assert Client(server, ADMIN).show(image)['status'] == 'active'

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from harness import A, TARGET, Raw, message_of, pattern, wait_for
+from harness import A, TARGET, Client, Raw, make_server, message_of, pattern, wait_for
 
 UPLOADED = ['image.update(saving)', 'image.prepare', 'image.upload', 'image.activate', 'image.update(active)']
 FAILED = ['image.update(saving)', 'image.prepare', 'ERROR image.upload', 'image.update(queued)']
@@ -164,7 +164,6 @@ def test_two_uploads_at_once(server, a):
 
 @pytest.mark.glint_only
 def test_many_uploads_race_for_one_image(server, a):
-    from harness import Client
     image = a.new()['id']
     codes = []
 
@@ -231,7 +230,6 @@ def test_broken_chunks(server, a, body):
 
 @pytest.fixture(scope='module')
 def capped(tmp_path_factory):
-    from conftest import make_server
     s = make_server(tmp_path_factory.mktemp('capped'), {'DEFAULT': {'image_size_cap': 100_000}}).start()
     yield s
     s.stop()
@@ -469,7 +467,6 @@ def test_file_of_a_saving_image(server, a):
 
 
 def test_many_readers(server, a, kept):
-    from harness import Client
     wrong = []
 
     def one():
