@@ -46,8 +46,9 @@ struct metric_spec {
 	void *cls;
 };
 
-/* Upper bounds in microseconds: of what takes milliseconds, and of what may take hours. */
-extern const int64_t metric_short_times[14], metric_long_times[14];
+/* Upper bounds in microseconds: of what takes milliseconds, of requests with and without large bodies,
+ * and of what may take hours. */
+extern const int64_t metric_short_times[14], metric_request_times[14], metric_long_times[14];
 
 int metrics_new(struct metrics **ret, struct err *err);
 void metrics_free(struct metrics *m);

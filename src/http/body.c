@@ -37,6 +37,7 @@ static enum body_verdict receive(struct http_request *req, char *data, size_t n,
 	if (got <= 0)
 		return BODY_GONE;
 	*ret_n = (size_t)got;
+	count_received(req->server, (size_t)got);
 	return BODY_DATA;
 }
 
@@ -155,6 +156,8 @@ bool body_send_continue(struct http_request *req)
 	if (req->body_done || req->in_pos < req->in_len)
 		return true; /* it did not wait */
 	n = send(req->conn->fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (n > 0)
+		count_sent(req->server, (size_t)n);
 	/* A client whose answers pile up gets none, and sends the body when it has waited enough. */
 	return n == sizeof(text) - 1 ||
 	       (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR));

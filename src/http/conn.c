@@ -146,7 +146,10 @@ static enum step linger(struct http_conn *c)
 
 	for (unsigned i = 0; i < 16 && n > 0; i++) {
 		n = recv(c->fd, waste, sizeof(waste), MSG_DONTWAIT);
-		c->linger_left -= n > 0 ? n : 0;
+		if (n > 0) {
+			c->linger_left -= n;
+			count_received(c->loop->server, (size_t)n);
+		}
 	}
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
 		return closed(c);
@@ -398,6 +401,7 @@ static enum step begin(struct http_conn *c)
 	int status;
 
 	req->in_pos = req->head.size;
+	req->begun_us = c->loop->now_us;
 	if (req->head.chunked && !request_make_room(req, CHUNK_WINDOW))
 		return refuse(c, 503, "The service has no memory left for this request.");
 	status = request_begin(req, &text);
@@ -462,6 +466,7 @@ static enum step receive_head(struct http_conn *c)
 		return nothing_came(c, n);
 	c->readable = (size_t)n == room || c->hung_up;
 	req->in_len += (size_t)n;
+	count_received(req->server, (size_t)n);
 	c->state = CONN_PARSE;
 	return STEP_ON;
 }

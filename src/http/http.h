@@ -20,6 +20,7 @@
 struct err;
 struct http_request;
 struct http_server;
+struct metrics;
 
 enum http_run { HTTP_INLINE, HTTP_WORKER, HTTP_STREAM };
 
@@ -37,6 +38,7 @@ struct http_config {
 	const struct http_route *routes;
 	void *cls;                  /* handed to every handler */
 	http_handler_fn *not_found; /* INLINE; a path that no route knows. NULL: a plain 404 */
+	struct metrics *metrics;    /* NULL: none; of several servers, one may have some */
 
 	/* 0 of anything below but max_body_bytes and min_rate_bytes: a default. */
 	unsigned n_loops;           /* 0: one a core */

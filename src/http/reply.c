@@ -18,55 +18,67 @@
 #include "base/jsonw.h"
 #include "base/log.h"
 
-const char *http_status_title(int status)
-{
-	static const struct {
-		int status;
-		const char *title;
-	} titles[] = {
-		{200, "OK"},
-		{201, "Created"},
-		{202, "Accepted"},
-		{204, "No Content"},
-		{206, "Partial Content"},
-		{300, "Multiple Choices"},
-		{301, "Moved Permanently"},
-		{302, "Found"},
-		{303, "See Other"},
-		{304, "Not Modified"},
-		{307, "Temporary Redirect"},
-		{400, "Bad Request"},
-		{401, "Unauthorized"},
-		{403, "Forbidden"},
-		{404, "Not Found"},
-		{405, "Method Not Allowed"},
-		{406, "Not Acceptable"},
-		{408, "Request Timeout"},
-		{409, "Conflict"},
-		{410, "Gone"},
-		{411, "Length Required"},
-		{412, "Precondition Failed"},
-		{413, "Request Entity Too Large"},
-		{414, "URI Too Long"},
-		{415, "Unsupported Media Type"},
-		{416, "Requested Range Not Satisfiable"},
-		{417, "Expectation Failed"},
-		{422, "Unprocessable Entity"},
-		{429, "Too Many Requests"},
-		{431, "Request Header Fields Too Large"},
-		{500, "Internal Server Error"},
-		{501, "Not Implemented"},
-		{502, "Bad Gateway"},
-		{503, "Service Unavailable"},
-		{504, "Gateway Timeout"},
-		{505, "HTTP Version Not Supported"},
-		{507, "Insufficient Storage"},
-	};
+static const struct {
+	int status;
+	const char *title;
+} titles[] = {
+	{200, "OK"},
+	{201, "Created"},
+	{202, "Accepted"},
+	{204, "No Content"},
+	{206, "Partial Content"},
+	{300, "Multiple Choices"},
+	{301, "Moved Permanently"},
+	{302, "Found"},
+	{303, "See Other"},
+	{304, "Not Modified"},
+	{307, "Temporary Redirect"},
+	{400, "Bad Request"},
+	{401, "Unauthorized"},
+	{403, "Forbidden"},
+	{404, "Not Found"},
+	{405, "Method Not Allowed"},
+	{406, "Not Acceptable"},
+	{408, "Request Timeout"},
+	{409, "Conflict"},
+	{410, "Gone"},
+	{411, "Length Required"},
+	{412, "Precondition Failed"},
+	{413, "Request Entity Too Large"},
+	{414, "URI Too Long"},
+	{415, "Unsupported Media Type"},
+	{416, "Requested Range Not Satisfiable"},
+	{417, "Expectation Failed"},
+	{422, "Unprocessable Entity"},
+	{429, "Too Many Requests"},
+	{431, "Request Header Fields Too Large"},
+	{500, "Internal Server Error"},
+	{501, "Not Implemented"},
+	{502, "Bad Gateway"},
+	{503, "Service Unavailable"},
+	{504, "Gateway Timeout"},
+	{505, "HTTP Version Not Supported"},
+	{507, "Insufficient Storage"},
+};
 
+static const char *find_title(int status)
+{
 	for (size_t i = 0; i < ARRAY_LEN(titles); i++)
 		if (titles[i].status == status)
 			return titles[i].title;
-	return "Unknown";
+	return NULL;
+}
+
+const char *http_status_title(int status)
+{
+	const char *title = find_title(status);
+
+	return title ? title : "Unknown";
+}
+
+bool http_status_is_known(int status)
+{
+	return find_title(status) != NULL;
 }
 
 /* -- the head -------------------------------------------------------------------------------------- */
@@ -148,6 +160,7 @@ static void make_head(struct http_request *req, int status, const char *content_
 
 	assert(!req->answered);
 	req->answered = true;
+	count_answer(req, status);
 	buf_adds(out, "HTTP/1.1 ");
 	add_number(out, status);
 	buf_addc(out, ' ');
@@ -206,6 +219,7 @@ enum flush_verdict reply_flush(struct http_request *req, int send_flags)
 			req->broken = true;
 		} else {
 			req->out_pos += (size_t)n;
+			count_sent(req->server, (size_t)n);
 			pace_moved(&req->pace, n);
 		}
 	}

@@ -38,6 +38,7 @@ static void drop_large(struct buf *b, size_t keep)
 
 void request_reset(struct http_request *req)
 {
+	count_end(req);
 	head_reset(&req->head);
 	req->head_begun = false;
 	arena_done(&req->arena);
@@ -49,6 +50,7 @@ void request_reset(struct http_request *req)
 	req->body_left = 0;
 	req->body_done = req->continue_due = false;
 	req->pace = (struct pace){0};
+	req->begun_us = 0;
 	req->answered = req->close = req->broken = false;
 	req->out_pos = 0;
 	assert(!req->file);

@@ -123,6 +123,7 @@ static void send_file(struct sender *s, struct http_conn *c)
 			return;
 		}
 		job->n_sent += n;
+		count_sent(s->server, (size_t)n);
 		left -= (size_t)n;
 	}
 	if (job->n_sent == job->length)

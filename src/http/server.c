@@ -183,6 +183,8 @@ static int init_parts(struct http_server *s, struct err *err)
 	int r = router_new(s->config.routes, &s->router, err);
 
 	if (r == 0)
+		r = http_counters_init(s, err);
+	if (r == 0)
 		r = bind_address(s, s->config.listen, err);
 	if (r == 0)
 		r = write_address(s, err);

@@ -31,6 +31,7 @@
 #define LOG_NAME "glint.http"
 #define REQUEST_ID_PREFIX "req-"
 
+struct metric;
 struct pool;
 
 enum http_conn_state {
@@ -106,6 +107,7 @@ struct http_request {
 	struct buf body;   /* INLINE and WORKER */
 	struct pace pace;
 
+	int64_t begun_us; /* when the head was complete; 0: it never was */
 	bool answered;
 	bool close;  /* after the answer */
 	bool broken; /* the connection can carry no more */
@@ -205,6 +207,8 @@ bool body_send_continue(struct http_request *req);
 
 /* -- reply.c --------------------------------------------------------------------------------------- */
 
+bool http_status_is_known(int status); /* has a title */
+
 enum flush_verdict { FLUSH_DONE, FLUSH_BLOCKED, FLUSH_BROKEN };
 
 /* Send what is left of head and body. Never blocks. */
@@ -231,6 +235,20 @@ void sender_stop(struct sender *s);
 /* Tell the one who asked, on a worker thread; takes @job. */
 void sender_tell(struct http_server *server, struct file_job *job);
 
+/* -- count.c --------------------------------------------------------------------------------------- */
+
+struct http_counters {
+	struct metric *requests, *times, *received, *sent; /* NULL: not counted */
+	size_t n_routes, n_columns;
+	unsigned char columns[600]; /* of the statuses, from 1 on; 0: that of all others */
+};
+
+int http_counters_init(struct http_server *s, struct err *err);
+void count_answer(const struct http_request *req, int status); /* it is about to be sent */
+void count_end(const struct http_request *req);                /* nothing more of it will be, if there was one */
+void count_received(const struct http_server *s, size_t n);
+void count_sent(const struct http_server *s, size_t n);
+
 /* -- server.c -------------------------------------------------------------------------------------- */
 
 struct http_server {
@@ -245,6 +263,7 @@ struct http_server {
 	struct sender *senders;
 	unsigned n_senders;
 	struct pool *workers, *streams;
+	struct http_counters counters;
 
 	atomic_uint n_connections;
 	atomic_uint next_sender;
