@@ -8,6 +8,8 @@
 #include "base/jsonw.h"
 #include "cmd/notifications.h"
 
+#define SET_ASIDE_MAX 20 /* listed for each driver; the count says how many there are */
+
 struct status {
 	struct db_tx *tx;
 	struct db_journal journal;
@@ -46,6 +48,46 @@ static void add_number(struct jsonw *w, const char *key, int64_t value)
 	jsonw_int(w, value);
 }
 
+/* -- what a driver can never take ----------------------------------------------------------------- */
+
+static int add_set_aside(void *cls, const struct db_set_aside *a, struct err *err)
+{
+	struct status *s = cls;
+	char at[CLOCK_TEXT_MAX];
+
+	if (s->json) {
+		jsonw_object(&s->w);
+		add_number(&s->w, "offset", a->offset);
+		jsonw_key(&s->w, "at");
+		jsonw_str(&s->w, clock_iso(a->at, at));
+		jsonw_key(&s->w, "reason");
+		jsonw_str(&s->w, a->reason);
+		jsonw_object_end(&s->w);
+	} else {
+		buf_addf(s->out, "  %-12s set aside: %lld, %s: %s\n", "", (long long)a->offset,
+			 clock_iso(a->at, at), a->reason);
+	}
+	return 0;
+}
+
+static int list_set_aside(struct status *s, const char *driver, int64_t n, struct err *err)
+{
+	int r;
+
+	if (s->json) {
+		jsonw_key(&s->w, "set_aside_events");
+		jsonw_array(&s->w);
+	}
+	r = db_set_aside_list(s->tx, driver, 0, SET_ASIDE_MAX, add_set_aside, s, err);
+	if (s->json)
+		jsonw_array_end(&s->w);
+	else if (n > SET_ASIDE_MAX)
+		buf_addf(s->out, "  %-12s and %lld more\n", "", (long long)(n - SET_ASIDE_MAX));
+	return r;
+}
+
+/* -- a driver ------------------------------------------------------------------------------------- */
+
 static void driver_json(struct jsonw *w, const struct db_cursor *c, int64_t behind, int64_t lag)
 {
 	jsonw_object(w);
@@ -59,7 +101,6 @@ static void driver_json(struct jsonw *w, const struct db_cursor *c, int64_t behi
 	add_number(w, "set_aside", c->n_set_aside);
 	jsonw_key(w, "problem");
 	jsonw_str(w, *c->problem ? c->problem : NULL);
-	jsonw_object_end(w);
 }
 
 static void driver_text(struct buf *out, const struct db_cursor *c, int64_t behind, int64_t lag)
@@ -78,9 +119,11 @@ static void driver_text(struct buf *out, const struct db_cursor *c, int64_t behi
 static int add_driver(void *cls, const struct db_cursor *c, struct err *err)
 {
 	struct status *s = cls;
-	int64_t behind = s->journal.last_ever - c->offset, lag;
+	int64_t behind = s->journal.last_ever - c->offset, lag, n_aside;
 	int r = lag_seconds(s->tx, c->offset, &lag, err);
 
+	if (r == 0)
+		r = db_set_aside_count(s->tx, c->driver, &n_aside, err);
 	if (r < 0)
 		return r;
 	s->n_drivers++;
@@ -88,7 +131,10 @@ static int add_driver(void *cls, const struct db_cursor *c, struct err *err)
 		driver_json(&s->w, c, behind, lag);
 	else
 		driver_text(s->out, c, behind, lag);
-	return 0;
+	r = list_set_aside(s, c->driver, n_aside, err);
+	if (s->json)
+		jsonw_object_end(&s->w);
+	return r;
 }
 
 static void journal_json(struct status *s)

@@ -60,6 +60,9 @@ struct notify_driver {
 	enum delivery (*deliver)(void *state, const struct db_event *batch, size_t n, size_t *ret_n_safe,
 				 struct err *err);
 
+	/* Called every few seconds while there is nothing to deliver, never during deliver(); may be NULL.
+	 * May block as deliver() may; what is wrong is for the driver to log. */
+	void (*idle)(void *state);
 	void (*reopen)(void *state); /* files were rotated; may be NULL; any thread, not during deliver() */
 	void (*close)(void *state);  /* cannot fail; called exactly once */
 };

@@ -5,6 +5,8 @@
  *     event of the one before is delivered or set aside. So no event of a subject overtakes another.
  * (2) The stored cursor never passes an event that is not safe or set aside. It may stay behind
  *     what is delivered by SAVE_US: after a crash that much is delivered again, under the same ids.
+ *     An event passes for set aside once its row says so (glint_set_aside); a replay that succeeds
+ *     takes the row away.
  * (3) A replay hands out only what the cursor has passed, so it runs ahead of nothing.
  * (4) No lock is held and no transaction is open while the driver works.
  *
@@ -36,7 +38,7 @@
 #define LOOK_US (3 * SECOND)  /* other processes append and replay without waking us */
 #define SAVE_US (SECOND / 10) /* a stored cursor lags by no more while we are busy */
 #define BACKOFF_MIN_US (SECOND / 10)
-#define BACKOFF_MAX_US (30 * SECOND)
+#define BACKOFF_MAX_US (2 * SECOND) /* who is back gets everything within seconds */
 #define GRACE_US SECOND /* for a call to the driver that is under way at the deadline */
 
 enum turn { TURN_DONE, TURN_MORE, TURN_TROUBLE };
@@ -83,28 +85,49 @@ static void note_save(struct relay *r, bool ok, const struct err *err)
 	r->dirty = r->dirty && !ok;
 }
 
-/* Store the cursor; with @replay, in the same transaction, that it is to go on at @next. A failure
- * costs only that more is delivered again after a crash. */
-static void save(struct relay *r, const struct db_replay *replay, int64_t next)
+/* What to store besides the cursor, in the same transaction. */
+struct progress {
+	const struct db_replay *replay; /* it is to go on at next; NULL: none */
+	int64_t next;
+	int64_t again_from, again_to;     /* offsets that the driver took the second time; none if 0 */
+	const struct db_set_aside *aside; /* what it will never take; NULL: nothing */
+};
+
+static int put_progress(struct db_tx *tx, const char *driver, const struct progress *p, struct err *err)
+{
+	int rc = 0;
+
+	if (p->replay)
+		rc = db_replay_advance(tx, p->replay->id, p->next, err);
+	if (rc == 0 && p->again_from)
+		rc = db_set_aside_delete(tx, driver, p->again_from, p->again_to, err);
+	if (rc == 0 && p->aside)
+		rc = db_set_aside_put(tx, p->aside, err);
+	return rc;
+}
+
+/* A failure costs only that more is delivered again after a crash. @p may be NULL. */
+static bool save(struct relay *r, const struct progress *p)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
 	struct err err = {0};
 	int rc = db_begin(r->db, DB_WRITE, &tx, &err);
 
 	r->cursor.updated_at = clock_now_us();
-	if (rc == 0 && replay)
-		rc = db_replay_advance(tx, replay->id, next, &err);
+	if (rc == 0 && p)
+		rc = put_progress(tx, r->driver->name, p, &err);
 	if (rc == 0 && r->dirty)
 		rc = db_cursor_put(tx, &r->cursor, &err);
 	if (rc == 0)
 		rc = db_commit(&tx, &err);
 	note_save(r, rc == 0, &err);
+	return rc == 0;
 }
 
 static void save_if_due(struct relay *r)
 {
 	if (r->dirty && r->trouble != TROUBLE_JOURNAL && clock_mono_us() - r->saved_us >= SAVE_US)
-		save(r, NULL, 0);
+		save(r, NULL);
 }
 
 /* How many events wait for this driver, roughly; 0 if the database does not say. */
@@ -145,7 +168,7 @@ static enum turn in_trouble(struct relay *r, enum trouble kind, const struct err
 		r->backoff_us = BACKOFF_MAX_US;
 	r->retry_us = clock_mono_us() + r->backoff_us;
 	if (begins && kind == TROUBLE_DRIVER)
-		save(r, NULL, 0);
+		save(r, NULL);
 	return TURN_TROUBLE;
 }
 
@@ -160,7 +183,7 @@ static void out_of_trouble(struct relay *r)
 	log_info(LOGGER, NULL,
 		 "driver '%s' is well again after %" PRId64 " s, %" PRId64 " events are waiting",
 		 r->driver->name, (clock_mono_us() - r->trouble_since_us) / SECOND, backlog(r));
-	save(r, NULL, 0);
+	save(r, NULL);
 }
 
 /* -- delivery ---------------------------------------------------------------------------------- */
@@ -238,12 +261,31 @@ static void pass(struct relay *r, const struct batch *b, size_t n_safe)
 	move_to(r, b->events[n_safe - 1].offset);
 }
 
-static void set_aside(struct relay *r, const struct db_event *e, const struct err *err)
+static struct db_set_aside aside_of(const struct relay *r, const struct db_event *e, const struct err *err)
 {
-	log_rejected(r, e, err);
-	metric_add(r->counters->set_aside, r->row, 1);
+	struct db_set_aside s = {.offset = e->offset, .at = clock_now_us(), .reason = err_story(err)};
+
+	(void)snprintf(s.driver, sizeof(s.driver), "%s", r->driver->name);
+	return s;
+}
+
+/* The cursor passes it only together with its row among those set aside. */
+static bool set_aside(struct relay *r, const struct db_event *e, const struct err *err)
+{
+	struct db_set_aside aside = aside_of(r, e, err);
+	struct progress p = {.aside = &aside};
+	struct db_cursor before = r->cursor;
+
 	r->cursor.n_set_aside++;
 	move_to(r, e->offset);
+	if (save(r, &p)) {
+		metric_add(r->counters->set_aside, r->row, 1);
+		log_rejected(r, e, err);
+		return true;
+	}
+	r->cursor = before;
+	move_to(r, before.offset);
+	return false;
 }
 
 /* What has not been delivered yet. */
@@ -267,8 +309,10 @@ static enum turn deliver_new(struct relay *r)
 		r->backoff_us = n_safe ? 0 : r->backoff_us;
 		return in_trouble(r, TROUBLE_DRIVER, &err);
 	}
-	if (verdict == DELIVERY_REJECTED)
-		set_aside(r, &b.events[n_safe], &err);
+	if (verdict == DELIVERY_REJECTED && !set_aside(r, &b.events[n_safe], &err)) {
+		err_set(&err, ERR_UNAVAILABLE, "an event cannot be set aside in the database");
+		return in_trouble(r, TROUBLE_JOURNAL, &err);
+	}
 	out_of_trouble(r);
 	return b.more || verdict == DELIVERY_REJECTED ? TURN_MORE : TURN_DONE;
 }
@@ -301,6 +345,27 @@ static int64_t replay_next(const struct db_replay *replay, const struct batch *b
 	return n_passed ? b->events[n_passed - 1].offset + 1 : replay->next;
 }
 
+/* Stores how far the replay is after @n_taken of @b; the one behind them is set aside, if there is a
+ * @rejected. What was set aside before and went well now is not any more. */
+static void save_replay(struct relay *r, const struct db_replay *replay, const struct batch *b, size_t n_taken,
+			const struct err *rejected)
+{
+	struct db_set_aside aside;
+	struct progress p = {.replay = replay};
+
+	p.next = replay_next(replay, b, n_taken + (rejected ? 1 : 0));
+	if (n_taken > 0) {
+		p.again_from = b->events[0].offset;
+		p.again_to = b->events[n_taken - 1].offset;
+	}
+	if (rejected) {
+		aside = aside_of(r, &b->events[n_taken], rejected);
+		p.aside = &aside;
+		log_rejected(r, &b->events[n_taken], rejected);
+	}
+	save(r, &p);
+}
+
 /* What has been asked for again. Counts as neither delivered nor set aside: those count the journal. */
 static enum turn deliver_again(struct relay *r)
 {
@@ -308,23 +373,34 @@ static enum turn deliver_again(struct relay *r)
 	struct db_replay replay;
 	struct err err = {0};
 	enum delivery verdict = DELIVERY_DELIVERED;
-	size_t n_passed = 0;
+	size_t n_taken = 0;
 	bool any;
 
 	if (read_replay(r, &replay, &b, &any, &err) < 0)
 		return in_trouble(r, TROUBLE_JOURNAL, &err);
 	if (!any)
 		return TURN_DONE;
-	if (b.n > 0 && !hand_over(r, &b, &verdict, &n_passed, &err))
+	if (b.n > 0 && !hand_over(r, &b, &verdict, &n_taken, &err))
 		return TURN_TROUBLE;
-	if (verdict == DELIVERY_REJECTED)
-		log_rejected(r, &b.events[n_passed++], &err);
-	if (verdict != DELIVERY_RETRY || n_passed > 0)
-		save(r, &replay, replay_next(&replay, &b, n_passed));
+	if (verdict != DELIVERY_RETRY || n_taken > 0)
+		save_replay(r, &replay, &b, n_taken, verdict == DELIVERY_REJECTED ? &err : NULL);
 	if (verdict == DELIVERY_RETRY)
 		return in_trouble(r, TROUBLE_DRIVER, &err);
 	out_of_trouble(r);
 	return r->save_fails ? TURN_DONE : TURN_MORE; /* what cannot be stored is not repeated at once */
+}
+
+/* A driver with a connection keeps it alive while there is nothing to deliver. */
+static void idle(struct relay *r)
+{
+	bool reopen;
+
+	if (!r->driver->idle || !enter_driver(r, &reopen))
+		return;
+	if (reopen && r->driver->reopen)
+		r->driver->reopen(r->state);
+	r->driver->idle(r->state);
+	(void)leave_driver(r);
 }
 
 static enum turn take_turn(struct relay *r)
@@ -336,6 +412,8 @@ static enum turn take_turn(struct relay *r)
 	if (fresh == TURN_TROUBLE)
 		return fresh;
 	again = deliver_again(r);
+	if (fresh == TURN_DONE && again == TURN_DONE)
+		idle(r);
 	return again == TURN_DONE ? fresh : again;
 }
 
@@ -421,7 +499,7 @@ static void *relay_main(void *arg)
 		} while (t == TURN_MORE && may_go_on(r));
 	}
 	if (r->dirty && !is_abandoned(r))
-		save(r, NULL, 0);
+		save(r, NULL);
 	if (end(r))
 		relay_free(r);
 	return NULL;

@@ -43,7 +43,7 @@ static struct script {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct answer answers[8]; /* one a call; DELIVERED when they are used up */
-	size_t n_answers, n_calls, n_reopened, n_closed;
+	size_t n_answers, n_calls, n_idle, n_reopened, n_closed;
 	bool hold, holding, open_fails;
 	int64_t seen[SEEN_MAX]; /* offsets that the driver kept */
 	size_t n_seen;
@@ -89,6 +89,14 @@ static enum delivery fake_deliver(void *state, const struct db_event *batch, siz
 	return a.verdict;
 }
 
+static void fake_idle(void *state)
+{
+	pthread_mutex_lock(&script.lock);
+	script.n_idle++;
+	pthread_cond_broadcast(&script.changed);
+	pthread_mutex_unlock(&script.lock);
+}
+
 static void fake_reopen(void *state)
 {
 	script.n_reopened++;
@@ -108,6 +116,7 @@ static const struct notify_driver fake = {
 	.summary = "does as the test says",
 	.open = fake_open,
 	.deliver = fake_deliver,
+	.idle = fake_idle,
 	.reopen = fake_reopen,
 	.close = fake_close,
 };
@@ -120,6 +129,11 @@ static bool has_seen(size_t n)
 static bool was_called(size_t n)
 {
 	return script.n_calls >= n;
+}
+
+static bool was_idle(size_t n)
+{
+	return script.n_idle >= n;
 }
 
 static bool is_holding(size_t n)
@@ -457,6 +471,26 @@ static void test_problem_is_in_the_cursor(void **state)
 	assert_string_equal(cursor_of("fake").problem, "");
 }
 
+static int describe_set_aside(void *cls, const struct db_set_aside *s, struct err *err)
+{
+	char *out = cls;
+	size_t n = strlen(out);
+
+	assert_true(s->at > 0);
+	(void)snprintf(out + n, 256 - n, "%lld: %s;", (long long)s->offset, s->reason);
+	return 0;
+}
+
+static void assert_set_aside(const char *wanted)
+{
+	struct db_tx *tx = begin(DB_READ);
+	char got[256] = "";
+
+	assert_int_equal(db_set_aside_list(tx, "fake", 0, 10, describe_set_aside, got, NULL), 0);
+	db_abort(tx);
+	assert_string_equal(got, wanted);
+}
+
 static void test_rejected_is_set_aside(void **state)
 {
 	static const struct answer answers[] = {{DELIVERY_REJECTED, 1}, {DELIVERY_REJECTED, 0}};
@@ -477,6 +511,46 @@ static void test_rejected_is_set_aside(void **state)
 	assert_int_equal(c.n_set_aside, 2);
 	assert_int_equal(own_log_count("set aside"), 2);
 	assert_int_equal(own_log_count("ERROR"), 2);
+	assert_set_aside("2: the broker\nis away;3: the broker\nis away;");
+}
+
+/* A replay hands it out once more: what is taken now is not set aside any more. */
+static void test_replay_of_what_was_set_aside(void **state)
+{
+	static const struct answer at_first[] = {{DELIVERY_REJECTED, 0}, {DELIVERY_REJECTED, 1}};
+	static const struct answer later[] = {{DELIVERY_REJECTED, 2}};
+	struct relay *r = new_relay();
+	int64_t n;
+
+	append(4);
+	set_answers(2, at_first);
+	assert_int_equal(relay_start(r, NULL), 0);
+	await(has_seen, 2);
+	end_relay(r);
+	assert_set_aside("1: the broker\nis away;3: the broker\nis away;");
+	assert_int_equal(notify_replay(db, "fake", 1, 4, &n, NULL), 0);
+	script.n_calls = script.n_seen = 0;
+	set_answers(1, later);
+	r = started_relay();
+	await(has_seen, 3);
+	end_relay(r);
+	assert_set_aside("3: the broker\nis away;");
+	assert_int_equal(notify_replay(db, "fake", 3, 3, &n, NULL), 0);
+	r = started_relay();
+	await(has_seen, 4);
+	end_relay(r);
+	assert_set_aside("");
+	assert_int_equal(cursor_of("fake").n_set_aside, 2); /* ever */
+}
+
+/* It may look after its connection, more than once, without anything to deliver. */
+static void test_idle(void **state)
+{
+	struct relay *r = started_relay();
+
+	await(was_idle, 2);
+	end_relay(r);
+	assert_int_equal(script.n_calls, 0);
 }
 
 static void test_stop_does_not_wait_for_a_sick_driver(void **state)
@@ -808,8 +882,7 @@ static void test_unknown_driver(void **state)
 	struct err err = {0};
 
 	assert_int_equal(notify_new(db, &config, &n, &err), ERR_INVALID);
-	assert_string_equal(err.text,
-			    "there is no notification driver 'carrier-pigeon'; there are: log, noop");
+	assert_non_null(strstr(err.text, "there is no notification driver 'carrier-pigeon'; there are: log, noop"));
 	assert_null(n);
 }
 
@@ -1095,6 +1168,8 @@ int main(void)
 		TEST(test_retry_then_delivered),
 		TEST(test_problem_is_in_the_cursor),
 		TEST(test_rejected_is_set_aside),
+		TEST(test_replay_of_what_was_set_aside),
+		TEST(test_idle),
 		TEST(test_stop_does_not_wait_for_a_sick_driver),
 		TEST(test_hanging_driver_is_left_behind),
 		TEST(test_failed_open),
