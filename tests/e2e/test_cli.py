@@ -187,6 +187,21 @@ def refused_connection(server):
     return False
 
 
+def test_stop_waits_for_nobody_idle(servers):
+    """Kept-alive connections without a request are no reason to stay."""
+    server = servers()
+    raws = [Raw(server) for _ in range(20)]
+    for raw in raws[:10]:
+        raw.head('GET', '/healthcheck', who=None)
+        assert raw.answer().status == 200
+    began = time.monotonic()
+    server.stop()
+    assert time.monotonic() - began < 3
+    for raw in raws:
+        assert raw.ended()
+        raw.sock.close()
+
+
 def test_stop_has_a_bound(servers):
     """A client that never ends does not keep the service."""
     server = servers({'glint': {'shutdown_timeout': 1}})

@@ -214,6 +214,15 @@ def test_bytes_that_will_not_go_are_a_warning(servers):
     events = server.wait_events(['image.create', *UPLOADED, 'image.delete', 'WARN image.delete'], image)
     assert isinstance(events[-1].payload, str) and events[-1].level == 'WARNING'
     assert client.get(f'/v2/images/{image}').status_code == 404
+    assert removals(server) == {'pending': 1, 'failed_before': 1}
+    (path / 'in the way').unlink()
+    path.rmdir()
+    wait_for(lambda: removals(server)['pending'] == 0, server.root, 'another attempt', deadline=40)
+    assert len(server.settled_events(image)) == 8  # told once
+
+
+def removals(server):
+    return json.loads(server.run('notifications', 'status', '--json').stdout)['removals']
 
 
 # -- what operators set --------------------------------------------------------------------------------
