@@ -96,7 +96,8 @@ int64_t http_body_length(const struct http_request *req); /* -1: chunked, not kn
 
 /* -- the answer ----------------------------------------------------------------------------------- */
 
-/* Before the reply; copied. A value with a control character is dropped (and the process told). */
+/* Before the reply; copied. A value with a control character is dropped (and the process told);
+ * NULL, for want of memory, cuts the connection: half an answer would be worse than none. */
 void http_add_header(struct http_request *req, const char *name, const char *value);
 
 /* Takes what is in @body (it is empty afterwards). 204/304 send none, and no Content-Length (RFC 9110

@@ -95,6 +95,10 @@ void http_add_header(struct http_request *req, const char *name, const char *val
 {
 	const struct log_ctx ctx = {.request_id = req->id};
 
+	if (!value) {
+		req->extra_headers.failed = true;
+		return;
+	}
 	if (!is_clean(value)) {
 		log_warning(LOG_NAME, &ctx, "the header %s is left out: its value has a control character",
 			    name);
