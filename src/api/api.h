@@ -16,14 +16,17 @@ struct api_config {
 	const char *store_id;                 /* "": nameless; otherwise images say where they are */
 	bool behind_proxy;                    /* believe X-Forwarded-* */
 	const char *healthcheck_disable_file; /* NULL: none */
+	const struct metrics *metrics;        /* told to this machine; NULL: they are not told here */
 };
 
 struct api;
+struct metrics;
 
 /* The service is borrowed. */
 int api_new(struct service *service, const struct api_config *config, struct api **ret, struct err *err);
 void api_free(struct api *api);
 void api_free_p(struct api **api);
 
+extern const struct http_route metrics_routes[]; /* of a listener for nothing else; its handler wants a struct metrics */
 extern const struct http_route api_routes[]; /* handlers want a struct api */
 http_handler_fn api_not_found;

@@ -52,6 +52,7 @@ int schemas_render(struct api *api, struct err *err);
 /* The handlers, by resource. */
 http_handler_fn versions_choices, versions_list;
 http_handler_fn health_check;
+http_handler_fn metrics_show;
 http_handler_fn images_list, images_create, images_show, images_update, images_delete;
 http_handler_fn image_data_upload, image_data_download;
 http_handler_fn image_deactivate, image_reactivate;

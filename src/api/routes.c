@@ -10,6 +10,7 @@ const struct http_route api_routes[] = {
 	{"GET", "/v2/", HTTP_INLINE, versions_choices},
 	{"GET", "/healthcheck", HTTP_INLINE, health_check},
 	{"HEAD", "/healthcheck", HTTP_INLINE, health_check},
+	{"GET", "/metrics", HTTP_WORKER, metrics_show},
 
 	{"GET", "/v2/schemas/image", HTTP_INLINE, schema_image},
 	{"GET", "/v2/schemas/images", HTTP_INLINE, schema_images},

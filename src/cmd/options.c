@@ -79,6 +79,8 @@ static const struct conf_option own_options[] = {
 	 "Listen on other addresses than loopback without authentication of our own."},
 	{"glint", "image_delete_payload", CONF_CHOICE, "image",
 	 "Payload of image.delete: the whole image, or its id alone.", 0, 0, "image|id"},
+	{"glint", "metrics_listen", CONF_STRING, NULL,
+	 "HOST:PORT on which alone GET /metrics is answered; if unset, the API does so, for clients on this machine."},
 	{"glint", "journal_max_age", CONF_INT, "604800", "Delivered notifications are kept this long, in seconds.", 0,
 	 INT64_MAX / 2000000},
 	{"glint", "journal_max_size", CONF_INT, "1024",

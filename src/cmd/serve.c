@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * cmd/serve.c -- `glint serve`: opens the parts, runs, drains, stops.
  *
- * Order of opening: lock, database, store, notify, service (which puts right what a crash left), api,
+ * Order of opening: metrics, lock, database, store, notify, service (which puts right what a crash left), api,
  * http. Stopping goes the other way: no new requests, running ones finish, the relays hand out what
  * there is, everything closes. */
 #include <errno.h>
@@ -21,9 +21,11 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "cmd/cmd.h"
 #include "db/db.h"
 
+#define METRICS_DRAIN_US INT64_C(1000000)
 #define RELAY_DRAIN_US (INT64_C(5) * 1000000)
 
 static const char help[] =
@@ -36,6 +38,7 @@ static const char help[] =
 
 struct server {
 	struct settings settings;
+	struct metrics *metrics;
 	int lock_fd;
 	struct db *db;
 	struct store *store;
@@ -43,6 +46,7 @@ struct server {
 	struct service *service;
 	struct api *api;
 	struct http_server *http;
+	struct http_server *metrics_http; /* NULL: metrics are told beside the API */
 };
 
 /* One process a database: a second one would take our running uploads for left-overs of a crash. */
@@ -81,19 +85,60 @@ static int open_store(struct server *s, struct err *err)
 	return r;
 }
 
+static bool read_one(void *cls, size_t row, int64_t *ret)
+{
+	*ret = 1;
+	return true;
+}
+
+static int open_metrics(struct server *s, struct err *err)
+{
+	struct settings *set = &s->settings;
+	const char *labels[1];
+	const struct metric_spec version = {.name = "glint_build_info",
+					    .help = "Which glint this is.",
+					    .kind = METRIC_GAUGE,
+					    .rows = {labels, 1},
+					    .read = read_one};
+	int r = metrics_new(&s->metrics, err);
+
+	if (r < 0)
+		return r;
+	set->notify.metrics = set->service.metrics = set->http.metrics = s->metrics;
+	if (set->metrics_http.listen)
+		set->metrics_http.cls = s->metrics;
+	else
+		set->api.metrics = s->metrics;
+	labels[0] = metrics_labels(s->metrics, NULL, "version", GLINT_VERSION);
+	return metrics_register(s->metrics, &version, NULL, err);
+}
+
+static int open_listeners(struct server *s, struct err *err)
+{
+	struct settings *set = &s->settings;
+	int r;
+
+	set->http.cls = s->api;
+	r = http_new(&set->http, &s->http, err);
+	if (r < 0 || !set->metrics_http.listen)
+		return r;
+	r = http_new(&set->metrics_http, &s->metrics_http, err);
+	return r < 0 ? err_wrap(err, r, "[glint] metrics_listen") : 0;
+}
+
 static int open_parts(struct server *s, struct err *err)
 {
 	struct settings *set = &s->settings;
 	int r;
 
-	if ((r = settings_make_data_dir(set, err)) < 0 || (r = take_lock(s, err)) < 0 ||
-	    (r = db_open(set->database_url, &s->db, err)) < 0 || (r = open_store(s, err)) < 0 ||
+	if ((r = open_metrics(s, err)) < 0 || (r = settings_make_data_dir(set, err)) < 0 ||
+	    (r = take_lock(s, err)) < 0 || (r = db_open(set->database_url, &s->db, err)) < 0 ||
+	    (r = db_watch(s->db, s->metrics, err)) < 0 || (r = open_store(s, err)) < 0 ||
 	    (r = notify_new(s->db, &set->notify, &s->notify, err)) < 0 ||
 	    (r = service_new(s->db, s->store, s->notify, &set->service, &s->service, err)) < 0 ||
 	    (r = api_new(s->service, &set->api, &s->api, err)) < 0)
 		return r;
-	set->http.cls = s->api;
-	return http_new(&set->http, &s->http, err);
+	return open_listeners(s, err);
 }
 
 static int start_parts(struct server *s, struct err *err)
@@ -102,17 +147,20 @@ static int start_parts(struct server *s, struct err *err)
 
 	if ((r = notify_start(s->notify, err)) < 0 || (r = service_start(s->service, err)) < 0)
 		return r;
-	return http_start(s->http, err);
+	r = s->metrics_http ? http_start(s->metrics_http, err) : 0;
+	return r < 0 ? r : http_start(s->http, err);
 }
 
 static void close_parts(struct server *s)
 {
+	http_free(s->metrics_http);
 	http_free(s->http);
 	api_free(s->api);
 	service_free(s->service);
 	notify_free(s->notify);
 	store_close(s->store);
 	db_close(s->db);
+	metrics_free(s->metrics);
 	close_fd_p(&s->lock_fd);
 	log_close();
 	settings_done(&s->settings);
@@ -120,6 +168,10 @@ static void close_parts(struct server *s)
 
 static void announce(const struct server *s)
 {
+	if (s->metrics_http) {
+		fprintf(stderr, "metrics on http://%s/metrics\n", http_address(s->metrics_http));
+		log_info("glint.serve", NULL, "metrics are on http://%s/metrics", http_address(s->metrics_http));
+	}
 	fprintf(stderr, "listening on http://%s\n", http_address(s->http));
 	log_info("glint.serve", NULL, "glint %s listens on http://%s", GLINT_VERSION, http_address(s->http));
 #if HAVE_SYSTEMD
@@ -177,6 +229,8 @@ static int run(struct server *s, struct err *err)
 	announce(s);
 	wait_for_stop(s, &signals);
 	http_stop(s->http, s->settings.shutdown_timeout_us);
+	if (s->metrics_http) /* last, to be watched while it stops; but its gauges ask the relays */
+		http_stop(s->metrics_http, METRICS_DRAIN_US);
 	notify_stop(s->notify, RELAY_DRAIN_US);
 	log_info("glint.serve", NULL, "stopped");
 	return 0;

@@ -372,6 +372,22 @@ static void load_http(struct settings *s)
 	s->debug = conf_bool(c, "DEFAULT", "debug");
 }
 
+/* For a scraper or two. */
+static void load_metrics(struct settings *s)
+{
+	const char *listen = conf_str(s->conf, "glint", "metrics_listen");
+
+	s->metrics_http = s->http;
+	s->metrics_http.listen = listen && *listen ? listen : NULL;
+	s->metrics_http.routes = metrics_routes;
+	s->metrics_http.not_found = NULL;
+	s->metrics_http.n_loops = 1;
+	s->metrics_http.max_connections = 64;
+	s->metrics_http.max_workers = 2;
+	s->metrics_http.max_streams = 1;
+	s->metrics_http.max_body_bytes = 0;
+}
+
 /* -- together ------------------------------------------------------------------------------------- */
 
 /* The sections that enabled_backends names have the options of [glance_store]; which they are is only
@@ -423,6 +439,7 @@ static int load_parts(struct settings *s, const struct location_args *args, stru
 	    (r = load_listen(s, args, err)) < 0)
 		return r;
 	load_http(s);
+	load_metrics(s);
 	return 0;
 }
 

@@ -33,6 +33,7 @@ struct settings {
 	struct service_config service;
 	struct api_config api;
 	struct http_config http;
+	struct http_config metrics_http; /* listen NULL: none of their own */
 };
 
 /* Warnings go to standard error when @print_warnings. Everything that can be known without opening
