@@ -20,7 +20,7 @@ import time
 
 import requests
 
-from harness import A, B, Client, Glint, pattern, read_events, wait_for
+from harness import A, B, Client, Glint, parse_events, pattern, wait_for
 
 KILLS = int(os.environ.get('KILLS', '50'))
 SEED = int(os.environ.get('CRASH_SEED', str(random.SystemRandom().getrandbits(32))))
@@ -45,6 +45,7 @@ class Life:
         self.status, self.data, self.member = None, None, None
         self.properties = 0
         self.over = False
+        self.buried = False  # over, and found to be so
 
 
 class Worker(threading.Thread):
@@ -168,21 +169,49 @@ def whole(life, events):
     return events in (life.sure, life.sure + life.maybe)
 
 
-def check_journal(journal, lives):
-    ids = [row['message_id'] for row in journal]
-    assert len(ids) == len(set(ids))
-    offsets = [row['offset'] for row in journal]
-    assert offsets == sorted(set(offsets))
-    by_image = {}
-    for row in journal:
-        by_image.setdefault(row['subject'], []).append(row)
-    assert set(by_image) <= {life.id for life in lives}
-    for life in lives:
-        rows = by_image.get(life.id, [])
-        assert [r['seq'] for r in rows] == list(range(1, len(rows) + 1)), life.id
-        events = [short(r) for r in rows if r['event_type'] != 'image.send']
-        assert whole(life, events), f'{life.id}: {events}; answered {life.sure}, not answered {life.maybe}'
-        yield life, events, [r for r in rows if r['event_type'] != 'image.send']
+class Account:
+    """The journal and the log file as they have been read so far: each round reads only what is new."""
+
+    def __init__(self, server):
+        self.server = server
+        self.offset, self.log_at = 0, 0
+        self.ids = {}  # message_id -> event_type, in the order of the journal
+        self.told = {}  # message_id -> document, in the order of first delivery
+        self.rows = {}  # image -> its rows, image.send left out
+        self.seq = {}  # image -> the last one
+        self.counts = {}
+
+    def read_journal(self):
+        out = self.server.run('notifications', 'tail', '--from', str(self.offset + 1), '-n', 'all', '--json').stdout
+        for line in out.splitlines():
+            self.add(json.loads(line))
+
+    def add(self, row):
+        image = row['subject']
+        assert row['offset'] > self.offset and row['message_id'] not in self.ids
+        assert row['seq'] == self.seq.get(image, 0) + 1, row
+        self.offset, self.seq[image] = row['offset'], row['seq']
+        self.ids[row['message_id']] = row['event_type']
+        self.counts[short(row)] = self.counts.get(short(row), 0) + 1
+        if row['event_type'] != 'image.send':
+            self.rows.setdefault(image, []).append(row)
+
+    def read_log(self):
+        """True once everything in the journal has been told."""
+        with open(self.server.log, 'rb') as f:
+            f.seek(self.log_at)
+            new = f.read()
+        new = new[:new.rfind(b'\n') + 1]
+        self.log_at += len(new)
+        for event in parse_events(new, torn=True):
+            assert self.told.setdefault(event.doc['message_id'], event.doc) == event.doc
+        return len(self.told) >= len(self.ids)
+
+    def check_log(self):
+        """Everything was told, in the order of the journal, and nothing else."""
+        wait_for(self.read_log, self.server.root, 'complete log file')
+        assert list(self.told) == list(self.ids)
+        assert all(self.told[i]['event_type'] == kind for i, kind in self.ids.items())
 
 
 def settle_account(life, events, rows):
@@ -225,41 +254,33 @@ def check_store(server, lives):
         assert (server.images / image).read_bytes() == data
 
 
-def check_log(server, journal):
-    wanted = {row['message_id'] for row in journal}
-
-    def complete():
-        return wanted <= {e.doc['message_id'] for e in server.events()}
-    wait_for(complete, server.root, 'complete log file')
-    documents = {}
-    for event in read_events(server.log, torn=True):
-        assert documents.setdefault(event.doc['message_id'], event.doc) == event.doc
-    by_id = {row['message_id']: row for row in journal}
-    assert set(documents) == wanted
-    assert all(documents[i]['event_type'] == row['event_type'] for i, row in by_id.items())
+def check_life(account, life):
+    rows = account.rows.get(life.id, [])
+    events = [short(r) for r in rows]
+    assert whole(life, events), f'{life.id}: {events}; answered {life.sure}, not answered {life.maybe}'
+    settle_account(life, events, rows)
 
 
-def check_order(server, journal):
-    """First deliveries are in the order of the journal."""
-    assert [event.doc['message_id'] for event in server.events()] == [row['message_id'] for row in journal]
-
-
-def check(server, lives):
-    journal = server.journal()
-    for life, events, rows in list(check_journal(journal, lives)):
-        settle_account(life, events, rows)
-    db = sqlite3.connect(server.database)
-    for life in lives:
+def check(account, lives):
+    account.read_journal()
+    assert set(account.rows) <= {life.id for life in lives}
+    assert all(account.rows[life.id][-1]['event_type'] == 'image.delete' for life in lives if life.buried and life.sure)
+    fresh = [life for life in lives if not life.buried]
+    db = sqlite3.connect(account.server.database)
+    for life in fresh:
+        check_life(account, life)
         check_record(db, life)
-    assert db.execute("SELECT count(*) FROM images WHERE status IN ('saving', 'uploading', 'importing')").fetchone() == (0,)
+        life.buried = life.over
+    saving = db.execute("SELECT count(*) FROM images WHERE status IN ('saving', 'uploading', 'importing')")
+    assert saving.fetchone() == (0,)
     db.close()
-    check_store(server, lives)
-    check_log(server, journal)
-    check_order(server, journal)
+    check_store(account.server, lives)
+    account.check_log()
 
 
-def one_round(server, rng, lives):
-    """Workers at work, the kill, the restart, the check."""
+def one_round(account, rng, lives, restarts=0):
+    """Workers at work, the kill, the restart (and kills in the middle of it), the check."""
+    server = account.server
     workers = [Worker(server, random.Random(rng.getrandbits(64)), lives[n]) for n in range(CLIENTS)]
     for w in workers:
         w.start()
@@ -269,55 +290,38 @@ def one_round(server, rng, lives):
         w.join(60)
         assert not w.is_alive()
         assert w.wrong is None, w.wrong
+    for _ in range(restarts):
+        server.spawn()
+        time.sleep(rng.uniform(0.0, 0.03))
+        server.kill9()
     server.start()
-    check(server, [life for group in lives for life in group])
+    check(account, [life for group in lives for life in group])
 
 
-def test_kill_9(tmp_path):
+def kill_again_and_again(tmp_path, n, seed, restarts=0):
     print(f'CRASH_SEED={SEED} KILLS={KILLS}')
-    rng = random.Random(SEED)
     server = Glint(tmp_path / 'server').start()
-    lives = [[] for _ in range(CLIENTS)]
+    account, rng, lives = Account(server), random.Random(seed), [[] for _ in range(CLIENTS)]
     try:
-        for n in range(KILLS):
+        for i in range(n):
             try:
-                one_round(server, rng, lives)
+                one_round(account, rng, lives, restarts)
             except AssertionError as e:
-                raise AssertionError(f'after kill {n + 1} with CRASH_SEED={SEED}: {e}') from e
-        counts = {}
-        for row in server.journal():
-            counts[short(row)] = counts.get(short(row), 0) + 1
-        print(json.dumps(counts, sort_keys=True, indent=1))
-        if KILLS >= 50:  # or else it has proved less than it says
-            assert counts.get('ERROR image.upload') and counts.get('image.activate') and counts.get('image.delete')
+                raise AssertionError(f'after kill {i + 1} with CRASH_SEED={SEED}: {e}') from e
         server.stop()
     finally:
         if server.process:
             server.kill9()
+    return account.counts
+
+
+def test_kill_9(tmp_path):
+    counts = kill_again_and_again(tmp_path, KILLS, SEED)
+    print(json.dumps(counts, sort_keys=True, indent=1))
+    if KILLS >= 50:  # or else it has proved less than it says
+        assert counts.get('ERROR image.upload') and counts.get('image.activate') and counts.get('image.delete')
 
 
 def test_kill_while_starting(tmp_path):
     """The recovery itself can die at any moment, and be done again."""
-    server = Glint(tmp_path / 'server').start()
-    lives = [[] for _ in range(CLIENTS)]
-    rng = random.Random(SEED + 1)
-    try:
-        for _ in range(max(1, KILLS // 10)):
-            workers = [Worker(server, random.Random(rng.getrandbits(64)), lives[n]) for n in range(CLIENTS)]
-            for w in workers:
-                w.start()
-            time.sleep(rng.uniform(0.05, 0.3))
-            server.kill9()
-            for w in workers:
-                w.join(60)
-                assert w.wrong is None, w.wrong
-            for _ in range(3):
-                server.spawn()
-                time.sleep(rng.uniform(0.0, 0.03))
-                server.kill9()
-            server.start()
-            check(server, [life for group in lives for life in group])
-        server.stop()
-    finally:
-        if server.process:
-            server.kill9()
+    kill_again_and_again(tmp_path, max(1, KILLS // 5), SEED + 1, restarts=3)

@@ -138,12 +138,10 @@ def parse_line(line):
     return Event(line, m['level'], m['logger'], m['context'], text[:end], doc)
 
 
-def read_events(path, torn=False):
-    """The events in a log file. `torn`: a line that a kill has cut short is no event."""
-    if not Path(path).exists():
-        return []
+def parse_events(data, torn=False):
+    """The events in whole lines of a log. `torn`: a line that a kill has cut short is no event."""
     events = []
-    for line in Path(path).read_bytes().split(b'\n')[:-1]:  # behind the last newline somebody is still writing
+    for line in data.split(b'\n')[:-1]:  # behind the last newline somebody is still writing
         try:
             event = parse_line(line.decode())
         except json.JSONDecodeError:
@@ -153,6 +151,10 @@ def read_events(path, torn=False):
         if event:
             events.append(event)
     return events
+
+
+def read_events(path, torn=False):
+    return parse_events(Path(path).read_bytes(), torn) if Path(path).exists() else []
 
 
 # -- answers -------------------------------------------------------------------------------------------
