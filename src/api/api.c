@@ -9,6 +9,18 @@
 #include "api/internal.h"
 #include "base/log.h"
 
+/* Jansson takes a text whose octets it had no memory for as a shorter one, or as a mistake of the
+ * client's. So we note ourselves when memory ends. */
+static _Thread_local bool json_starved;
+
+static void *json_allocate(size_t n)
+{
+	void *p = malloc(n);
+
+	json_starved |= !p;
+	return p;
+}
+
 int api_new(struct service *service, const struct api_config *config, struct api **ret, struct err *err)
 {
 	struct api *api = calloc(1, sizeof(*api));
@@ -16,6 +28,7 @@ int api_new(struct service *service, const struct api_config *config, struct api
 
 	if (!api)
 		return err_nomem(err);
+	json_set_alloc_funcs(json_allocate, free); /* before there are threads */
 	api->service = service;
 	api->config = *config;
 	r = schemas_render(api, err);
@@ -157,9 +170,12 @@ int call_json(struct call *c, json_t **ret, struct err *err)
 
 	if (n == 0)
 		return err_set(err, ERR_INVALID, "The request needs a JSON body.");
+	json_starved = false;
 	json = json_loadb(body, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
-	if (!json && json_error_code(&why) == json_error_out_of_memory)
+	if (json_starved) {
+		json_decref(json);
 		return err_nomem(err);
+	}
 	if (!json)
 		return err_set(err, ERR_INVALID, "The body is not valid JSON (line %d, column %d).", why.line,
 			       why.column);
