@@ -22,6 +22,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <pthread.h>
@@ -85,7 +86,9 @@ static EVP_MD *fetch(const char *algorithm)
 
 	if (strlen(algorithm) >= sizeof(name))
 		return NULL;
-	strncpy(name, algorithm, sizeof(name));
+	if (!OSSL_LIB_CTX_get0_global_default()) /* no memory for it; libcrypto would crash */
+		return NULL;
+	memcpy(name, algorithm, strlen(algorithm) + 1);
 	for (char *p = name; *p; p++)
 		if (*p == '_')
 			*p = '-';
