@@ -498,5 +498,7 @@ bool column_time(const struct query *q, int i, int64_t *ret)
 	const char *text = column_text(q, i);
 
 	*ret = 0;
-	return !text || clock_parse(text, ret);
+	if (!text) /* NULL, or without memory */
+		return sqlite3_column_type(q->stmt, i) == SQLITE_NULL;
+	return clock_parse(text, ret);
 }
