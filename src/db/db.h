@@ -29,6 +29,7 @@ void db_close_p(struct db **db);
 int db_watch(struct db *db, struct metrics *m, struct err *err);
 
 enum db_mode { DB_READ, DB_WRITE };
+/* Once a DB_WRITE has begun, nothing of a db_commit() that failed before can come back, crash or not. */
 int db_begin(struct db *db, enum db_mode mode, struct db_tx **ret, struct err *err);
 /* Takes *tx whether or not it succeeds. On failure nothing of the transaction happened. */
 int db_commit(struct db_tx **tx, struct err *err);

@@ -83,7 +83,7 @@ static int recover_one(struct service *svc, const char *image_id, unsigned *n, s
 	url = store_url(svc->store, image_id);
 	if (!url)
 		return err_nomem(err);
-	r = store_remove(svc->store, url, err);
+	r = upload_discard(svc, url, err);
 	if (r < 0)
 		return r;
 	r = upload_give_up(svc, image_id, "the upload was interrupted before it was complete.", &nobody, err);

@@ -14,7 +14,9 @@
  *     deleted. The transaction that wins the step from queued owns the upload; no second one can begin.
  * (2) Bytes without an active image exist only while the row does, so whoever finds a row that nobody
  *     works on (recover.c) knows what to clean up.
- * (3) After the begin, exactly one of finish, give up or the image's deletion tells the consumers how
+ * (3) Bytes are removed only when the database takes transactions: one that begins proves that no finish
+ *     which failed can come back, with its image and without its bytes.
+ * (4) After the begin, exactly one of finish, give up or the image's deletion tells the consumers how
  *     it ended. */
 #include <assert.h>
 #include <stdlib.h>
@@ -338,6 +340,17 @@ int upload_give_up(struct service *svc, const char *image_id, const char *reason
 	return service_commit(svc, &tx, err);
 }
 
+int upload_discard(struct service *svc, const char *url, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	int r = db_begin(svc->db, DB_WRITE, &tx, err);
+
+	if (r < 0)
+		return r;
+	db_abort(TAKE(tx)); /* nobody has to wait for the store */
+	return store_remove(svc->store, url, err);
+}
+
 /* The failure itself is in @why and stays the answer, whatever happens here. */
 static void clean_up(struct service *svc, const struct who *who, struct upload *u, const struct received *rc,
 		     const struct err *why)
@@ -346,7 +359,7 @@ static void clean_up(struct service *svc, const struct who *who, struct upload *
 	struct log_ctx ctx = who_log(who);
 	struct err err = {0};
 
-	if (rc->url && store_remove(svc->store, rc->url, &err) < 0)
+	if (rc->url && upload_discard(svc, rc->url, &err) < 0)
 		log_error("glint.upload", &ctx, "image %s: removing what was uploaded: %s", u->image_id,
 			  err_story(&err));
 	else if (upload_give_up(svc, u->image_id, why->text, &origin, &err) < 0)

@@ -44,6 +44,7 @@ struct writer {
 
 	/* Of whoever has the turn: */
 	bool batch_open;
+	bool commit_failed; /* and what it wrote may be there */
 	unsigned n_members;
 	int64_t opened_at;
 };

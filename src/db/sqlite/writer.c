@@ -12,7 +12,9 @@
  * (3) db_commit() returns success only after the COMMIT of its batch has. If that fails, or SQLite
  *     gives the whole batch up on the way, every member gets the error and nothing of it happened.
  * (4) A transaction in which a statement failed is never committed (conn.doomed).
- * (5) A batch ends after MAX_MEMBERS transactions or MAX_AGE_US, so that the first does not wait for
+ * (5) What a failed COMMIT has left in the write-ahead log is overwritten before the next transaction
+ *     begins. If only its fsync failed, all of it may be there, and a restart would find it committed.
+ * (6) A batch ends after MAX_MEMBERS transactions or MAX_AGE_US, so that the first does not wait for
  *     ever and other processes get at the database. */
 #include "db/sqlite/sqlite.h"
 
@@ -116,11 +118,41 @@ static void hand_on(struct writer *w)
 
 /* -- the batch; by whoever has the turn --------------------------------------------------------- */
 
-static int open_batch(struct writer *w, struct err *err)
+static void roll_back_all(struct writer *w)
 {
+	if (sqlite3_get_autocommit(w->conn->handle) == 0)
+		(void)sqlite3_exec(w->conn->handle, "ROLLBACK", NULL, NULL, NULL);
+	w->conn->in_transaction = false;
+}
+
+/* The next frames go where those of the failed COMMIT are; any change does. (5) */
+static int overwrite_failed(struct writer *w, struct err *err)
+{
+	static const char change[] = "INSERT INTO glint_meta (name, value) VALUES ('failed_commits', 1)"
+				     " ON CONFLICT (name) DO UPDATE SET value = value + 1";
 	int r;
 
 	w->conn->lost = false;
+	r = conn_run(w->conn, "BEGIN IMMEDIATE", err);
+	if (r == 0)
+		r = conn_run(w->conn, change, err);
+	if (r == 0)
+		r = conn_run(w->conn, "COMMIT", err);
+	roll_back_all(w);
+	w->commit_failed = r < 0;
+	return r;
+}
+
+static int open_batch(struct writer *w, struct err *err)
+{
+	int r = 0;
+
+	roll_back_all(w); /* what could not be rolled back at its end */
+	if (w->commit_failed)
+		r = overwrite_failed(w, err);
+	if (r < 0)
+		return r;
+	w->conn->doomed = w->conn->lost = false;
 	r = conn_run(w->conn, "BEGIN IMMEDIATE", err);
 	if (r < 0)
 		return r;
@@ -128,13 +160,6 @@ static int open_batch(struct writer *w, struct err *err)
 	w->n_members = 0;
 	w->opened_at = clock_mono_us();
 	return 0;
-}
-
-static void roll_back_all(struct writer *w)
-{
-	if (sqlite3_get_autocommit(w->conn->handle) == 0)
-		(void)sqlite3_exec(w->conn->handle, "ROLLBACK", NULL, NULL, NULL);
-	w->conn->in_transaction = false;
 }
 
 static int commit_members(struct writer *w, struct err *err)
@@ -158,6 +183,8 @@ static int commit_batch(struct writer *w, struct err *err)
 	if (r < 0 || w->n_members == 0)
 		roll_back_all(w);
 	w->conn->in_transaction = w->conn->lost = w->batch_open = false;
+	if (r < 0)
+		(void)overwrite_failed(w, NULL); /* before anybody hears of it; else open_batch() does */
 	return r;
 }
 
