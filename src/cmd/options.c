@@ -67,7 +67,7 @@ static const struct conf_option own_options[] = {
 	{"healthcheck", "disable_by_file_path", CONF_STRING, NULL,
 	 "While this file exists, /healthcheck answers 503."},
 	{"oslo_messaging_notifications", "driver", CONF_MULTI, NULL,
-	 "Where notifications go: log, noop. May be repeated."},
+	 "Where notifications go: messaging (format 1.0), messagingv2 (format 2.0), log, noop. May be repeated."},
 	{"oslo_messaging_notifications", "transport_url", CONF_STRING, NULL,
 	 "The message queue for notifications; that of [DEFAULT] if unset."},
 	{"oslo_messaging_notifications", "topics", CONF_LIST, "notifications",

@@ -4,10 +4,17 @@
 
 #include <string.h>
 
+#ifdef HAVE_RABBIT
+extern const struct notify_driver notify_driver_messaging_rabbit, notify_driver_messagingv2_rabbit;
+#endif
 extern const struct notify_driver notify_driver_log, notify_driver_noop;
 
 const struct notify_driver *const notify_drivers[] = {
 	&notify_driver_log,
+#ifdef HAVE_RABBIT
+	&notify_driver_messaging_rabbit,
+	&notify_driver_messagingv2_rabbit,
+#endif
 	&notify_driver_noop,
 	NULL,
 };

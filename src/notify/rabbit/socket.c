@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * notify/rabbit/socket.c -- the socket below a connection, with TLS or without.
+ *
+ * The checks of a broker's certificate are OpenSSL's own, made within the handshake: the chain, and
+ * that the certificate is for the host (a name or an address) that we wanted. */
+#include "socket.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <amqp_ssl_socket.h>
+#include <amqp_tcp_socket.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+
+#define SECOND INT64_C(1000000)
+
+struct timeval socket_time_left(int64_t deadline_us)
+{
+	int64_t left = deadline_us - clock_mono_us();
+
+	if (left < 0)
+		left = 0;
+	return (struct timeval){.tv_sec = left / SECOND, .tv_usec = left % SECOND};
+}
+
+const char *socket_problem(int status)
+{
+	const char *reason = NULL;
+
+	if (status == AMQP_STATUS_SOCKET_ERROR && errno != 0)
+		return strerror(errno);
+	if (status <= AMQP_STATUS_SSL_ERROR && status > _AMQP_STATUS_SSL_NEXT_VALUE)
+		reason = ERR_reason_error_string(ERR_peek_last_error());
+	return reason ? reason : amqp_error_string2(status);
+}
+
+/* -- TLS ---------------------------------------------------------------------------------------- */
+
+static int bad_file(const char *option, const char *path, struct err *err)
+{
+	const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+
+	return err_set(err, ERR_UNAVAILABLE, "[oslo_messaging_rabbit] %s = %s cannot be used: %s", option,
+		       path, reason ? reason : "no certificate or key in it");
+}
+
+static bool set_version(SSL_CTX *tls, const char *version)
+{
+	int number = TLS1_2_VERSION;
+
+	if (!version || strcmp(version, "SSLv23") == 0)
+		return SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) == 1;
+	if (strcmp(version, "TLSv1") == 0)
+		number = TLS1_VERSION;
+	else if (strcmp(version, "TLSv1_1") == 0)
+		number = TLS1_1_VERSION;
+	return SSL_CTX_set_min_proto_version(tls, number) == 1 &&
+	       SSL_CTX_set_max_proto_version(tls, number) == 1;
+}
+
+static bool set_host(SSL_CTX *tls, const char *host)
+{
+	X509_VERIFY_PARAM *param = SSL_CTX_get0_param(tls);
+	unsigned char address[sizeof(struct in6_addr)];
+
+	if (inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1)
+		return X509_VERIFY_PARAM_set1_ip_asc(param, host) == 1;
+	return X509_VERIFY_PARAM_set1_host(param, host, 0) == 1;
+}
+
+static int load_files(amqp_socket_t *s, SSL_CTX *tls, const struct rabbit_options *o, struct err *err)
+{
+	ERR_clear_error();
+	if (o->ca_file ? SSL_CTX_load_verify_locations(tls, o->ca_file, NULL) != 1
+		       : SSL_CTX_set_default_verify_paths(tls) != 1)
+		return bad_file("ssl_ca_file", o->ca_file ? o->ca_file : "(the system's)", err);
+	if (o->cert_file && amqp_ssl_socket_set_key(s, o->cert_file, o->key_file) != AMQP_STATUS_OK)
+		return bad_file("ssl_cert_file, ssl_key_file", o->cert_file, err);
+	return 0;
+}
+
+static int set_up_tls(amqp_socket_t *s, const struct rabbit_options *o, const char *host, struct err *err)
+{
+	SSL_CTX *tls = amqp_ssl_socket_get_context(s);
+	int r = load_files(s, tls, o, err);
+
+	if (r < 0)
+		return r;
+	amqp_ssl_socket_set_verify_peer(s, o->tls_check_chain);
+	amqp_ssl_socket_set_verify_hostname(s, false); /* it knows no addresses; OpenSSL does */
+	SSL_CTX_set_verify(tls, o->tls_check_chain ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+	if (!set_version(tls, o->tls_version) || (o->tls_check_host && !set_host(tls, host)))
+		return err_set(err, ERR_UNAVAILABLE, "TLS cannot be set up for '%s'", host);
+	return 0;
+}
+
+/* -- connecting --------------------------------------------------------------------------------- */
+
+/* The kernel gives up on a peer that takes nothing any more, so that no send lasts for ever. */
+static void set_limits(int fd, int heartbeat_s)
+{
+	unsigned ms = (unsigned)(heartbeat_s > 0 ? heartbeat_s : 60) * 1000;
+	int on = 1;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
+int socket_connect(amqp_connection_state_t conn, const struct rabbit_options *o,
+		   const struct transport_host *host, int64_t deadline_us, struct err *err)
+{
+	amqp_socket_t *s = o->tls ? amqp_ssl_socket_new(conn) : amqp_tcp_socket_new(conn);
+	struct timeval left = socket_time_left(deadline_us);
+	int r = 0, status;
+
+	if (!s)
+		return err_nomem(err);
+	if (o->tls)
+		r = set_up_tls(s, o, host->host, err);
+	if (r < 0)
+		return r;
+	errno = 0;
+	ERR_clear_error();
+	status = amqp_socket_open_noblock(s, host->host, host->port, &left);
+	if (status != AMQP_STATUS_OK)
+		return err_set(err, ERR_UNAVAILABLE, "%s", socket_problem(status));
+	set_limits(amqp_socket_get_sockfd(s), o->heartbeat_s);
+	return 0;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * notify/rabbit/wire.h -- one connection to a RabbitMQ broker with one channel on it. Every wait has
+ * a deadline; whatever the broker does beyond what is expected ends the connection. */
+#pragma once
+
+#include <amqp.h>
+
+#include "options.h"
+
+struct buf;
+struct err;
+
+/* Called for each confirmation that is read, within any of the calls below. @ok false: refused. */
+typedef void wire_confirm_fn(void *cls, uint64_t tag, bool multiple, bool ok);
+
+/* What the last answer said. */
+struct wire_answer {
+	char mechanisms[256];
+	int channel_max, frame_max, heartbeat_s;
+	uint32_t n_messages, n_consumers;
+};
+
+struct wire {
+	amqp_connection_state_t conn; /* NULL: closed */
+	const struct rabbit_options *options;
+	const char *password; /* of this host; taken out of everything the broker says */
+	char peer[300];       /* "host:port" */
+	wire_confirm_fn *confirm;
+	void *cls;
+	struct wire_answer answer;
+	uint64_t last_tag; /* of what was published on this connection */
+	bool blocked;      /* the broker has asked us to publish nothing */
+	char why[128];     /* ... for this reason */
+	int close_code;    /* with which the broker closed channel or connection; 0: it did not */
+	char close_text[256];
+};
+
+/* Connects, logs in, opens the channel. @w is zeroed or closed; confirm and cls are kept. On failure
+ * it is closed. */
+int wire_open(struct wire *w, const struct rabbit_options *o, const struct transport_host *host,
+	      int64_t deadline_us, struct err *err);
+/* Says goodbye without waiting for an answer. A zeroed or closed one is fine. */
+void wire_close(struct wire *w);
+bool wire_is_open(const struct wire *w);
+
+/* The calls below close @w when they fail. */
+
+/* A request on the channel and its answer (AMQP_..._METHOD numbers), left in w->answer. */
+int wire_call(struct wire *w, amqp_method_number_t request, void *args, amqp_method_number_t answer,
+	      int64_t deadline_us, struct err *err);
+/* Without waiting for its confirmation, which is asked for by then; its tag is w->last_tag. */
+int wire_publish(struct wire *w, const char *key, const struct buf *body, struct err *err);
+/* Reads what comes until @deadline_us (0: what is there) or, if that is earlier, one thing has come.
+ * 1: something came, 0: nothing. Sends heartbeats when they are due. */
+int wire_read(struct wire *w, int64_t deadline_us, struct err *err);
+/* Waits until there is room for more to be sent. 1, or 0 at the deadline. */
+int wire_wait_for_room(struct wire *w, int64_t deadline_us);
