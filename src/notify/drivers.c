@@ -8,12 +8,19 @@
 extern const struct notify_driver notify_driver_messaging_rabbit, notify_driver_messagingv2_rabbit;
 #endif
 extern const struct notify_driver notify_driver_log, notify_driver_noop;
+#ifdef HAVE_KAFKA
+extern const struct notify_driver notify_driver_kafka, notify_driver_kafka_v2;
+#endif
 
 const struct notify_driver *const notify_drivers[] = {
 	&notify_driver_log,
 #ifdef HAVE_RABBIT
 	&notify_driver_messaging_rabbit,
 	&notify_driver_messagingv2_rabbit,
+#endif
+#ifdef HAVE_KAFKA
+	&notify_driver_kafka,
+	&notify_driver_kafka_v2,
 #endif
 	&notify_driver_noop,
 	NULL,
