@@ -232,7 +232,8 @@ static void test_a_failed_commit_fails_everybody(void **state)
 
 	(void)sqlite3_commit_hook(writer()->conn->handle, count_commit, directory);
 	run_batch(m, 3);
-	assert_int_equal(n_commits, 1);
+	assert_int_equal(n_commits, 2); /* that of the batch, and that which would have overwritten it */
+	assert_true(writer()->commit_failed);
 	assert_true(m[0].result < 0 && m[0].err.code == m[0].result && m[0].err.text[0]);
 	assert_true(m[1].result < 0 && m[1].err.code == m[1].result);
 	assert_int_equal(n_events(), 0);
@@ -242,6 +243,24 @@ static void test_a_failed_commit_fails_everybody(void **state)
 	run_batch(again, 1);
 	assert_int_equal(again[0].result, 0);
 	assert_int_equal(n_events(), 1);
+	assert_false(writer()->commit_failed);
+}
+
+/* What could be overwritten neither at once nor since lets nobody begin. */
+static void test_nothing_begins_after_a_failed_commit(void **state)
+{
+	struct member m[] = {{.subject = "a"}};
+	struct err err = {0};
+	struct db_tx *tx;
+
+	(void)sqlite3_commit_hook(writer()->conn->handle, count_commit, directory);
+	run_batch(m, 1);
+	assert_true(m[0].result < 0);
+	assert_true(db_begin(db, DB_WRITE, &tx, &err) < 0);
+	(void)sqlite3_commit_hook(writer()->conn->handle, NULL, NULL);
+	assert_int_equal(db_begin(db, DB_WRITE, &tx, &err), 0);
+	db_abort(tx);
+	assert_int_equal(n_events(), 0);
 }
 
 static void limit_pages(int more)
@@ -737,6 +756,7 @@ int main(void)
 		TEST(test_an_abort_leaves_the_others),
 		TEST(test_nothing_to_commit),
 		TEST(test_a_failed_commit_fails_everybody),
+		TEST(test_nothing_begins_after_a_failed_commit),
 		TEST(test_a_full_disk_fails_everybody),
 		TEST(test_full_now_and_then),
 		TEST(test_busy_is_worth_another_try),
