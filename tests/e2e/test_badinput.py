@@ -41,6 +41,7 @@ def post(client, body):
     pytest.param('\ufeff{"name": "x"}'.encode(), id='BOM'),
     pytest.param('{"name": "a\x00b"}', id='raw NUL'), pytest.param('{"name": "a\nb"}', id='raw newline'),
     pytest.param('{"name": "a\\u0000b"}', id='escaped NUL', marks=glint_only),
+    pytest.param('{"name": "a", "name": "b"}', id='a key twice', marks=glint_only),
     pytest.param('{"min_ram": NaN}', id='NaN'), pytest.param('{"min_ram": Infinity}', id='Infinity'),
     pytest.param('[' * 100_000, id='deep'), pytest.param('[' * 100_000 + ']' * 100_000, id='deep and closed'),
     pytest.param('{"a":' * 50_000 + '1' + '}' * 50_000, id='deep objects'),

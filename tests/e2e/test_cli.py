@@ -498,6 +498,22 @@ def test_journal_is_bounded_in_size(servers):
     assert {e.image for e in server.events()} == set(images)
 
 
+def test_what_is_not_delivered_is_not_pruned(servers):
+    """However old or large: as long as a driver has not got it, it stays."""
+    server = servers({'DEFAULT': {'log_file': '/dev/full'}, 'glint': {'journal_max_age': 0, 'journal_max_size': 1}})
+    server.errors_expected = True
+    made = []
+    for _ in range(3):
+        made += [server.client(A).new(**{f'k{i}': 'v' * 50_000 for i in range(10)})['id'] for _ in range(4)]
+        server.restart()
+    assert [r['subject'] for r in server.journal()] == made
+    server.stop()
+    server.config['DEFAULT']['log_file'] = server.log
+    write_config(server.config_file, server.config)
+    server.start()
+    wait_for(lambda: [e.image for e in server.events()] == made, server.root, 'events')
+
+
 def test_journal_is_pruned(servers):
     """Delivered and older than the configured time: gone, and numbering goes on."""
     server = servers({'glint': {'journal_max_age': 0}})

@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from harness import A, A_READER, ADMIN, B, C, Raw, Who, message_of, without
+from harness import A, A_READER, ADMIN, B, C, Raw, Who, exchange, message_of, without
 
 STRANGER = Who('5' * 32, '55' * 16, 'member,reader')
 B_READER = Who('b0' * 16, B.project, 'reader')
@@ -300,13 +300,14 @@ def test_underscores_do_not_pass_for_dashes(server, a):
 @pytest.mark.glint_only
 def test_identity_said_twice_is_refused(server, a):
     image = a.new(visibility='private')['id']
-    for name, first, second in (('X-Roles', 'member', 'admin'), ('X-Project-Id', STRANGER.project, A.project)):
+    for name, less, more in (('X-Roles', 'member', 'admin'), ('X-Project-Id', STRANGER.project, A.project),
+                             ('X-Identity-Status', 'Invalid', 'Confirmed'), ('X-User-Id', STRANGER.user, A.user)):
         headers = without(STRANGER.headers(), name)
         lines = ''.join(f'{k}: {v}\r\n' for k, v in headers.items())
-        with Raw(server) as raw:
-            raw.send(f'GET /v2/images/{image} HTTP/1.1\r\nHost: x\r\n{lines}{name}: {first}\r\n'
-                     f'{name}: {second}\r\n\r\n'.encode())
-            assert raw.answer().status in (400, 401, 404)
+        for first, second in ((less, more), (more, less)):
+            answer = exchange(server, (f'GET /v2/images/{image} HTTP/1.1\r\nHost: x\r\n{lines}{name}: {first}\r\n'
+                                       f'{name}: {second}\r\n\r\n').encode())
+            assert answer.status in (400, 401), (name, first)
 
 
 @pytest.mark.glint_only
