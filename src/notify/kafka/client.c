@@ -113,7 +113,7 @@ static void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *cls)
 
 	if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		c->down = false;
-	flights_end(m->_private, m->err);
+	kafka_flights_end(m->_private, m->err);
 }
 
 bool kafka_client_is_down(const struct kafka_client *c)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void flights_done(struct flights *f)
+void kafka_flights_done(struct flights *f)
 {
 	for (size_t i = 0; i < f->n; i++)
 		free(f->at[i]);
@@ -43,7 +43,7 @@ static struct flight *at_place(struct flights *f, size_t i, int64_t offset, size
 	return i < f->n && f->at[i]->offset == offset && f->at[i]->topic == topic ? f->at[i] : NULL;
 }
 
-struct flight *flights_find(struct flights *f, int64_t offset, size_t topic)
+struct flight *kafka_flights_find(struct flights *f, int64_t offset, size_t topic)
 {
 	return at_place(f, place_of(f, offset, topic), offset, topic);
 }
@@ -72,7 +72,7 @@ static struct flight *insert(struct flights *f, size_t place)
 	return one;
 }
 
-struct flight *flights_begin(struct flights *f, int64_t offset, size_t topic)
+struct flight *kafka_flights_begin(struct flights *f, int64_t offset, size_t topic)
 {
 	size_t place = place_of(f, offset, topic);
 	struct flight *one = at_place(f, place, offset, topic);
@@ -87,21 +87,21 @@ struct flight *flights_begin(struct flights *f, int64_t offset, size_t topic)
 	return one;
 }
 
-void flights_await_none(struct flights *f)
+void kafka_flights_await_none(struct flights *f)
 {
 	for (size_t i = 0; i < f->n; i++)
 		f->at[i]->awaited = false;
 	f->n_airborne = 0;
 }
 
-void flights_await(struct flights *f, struct flight *one)
+void kafka_flights_await(struct flights *f, struct flight *one)
 {
 	if (!one->awaited && one->state == FLIGHT_AIRBORNE)
 		f->n_airborne++;
 	one->awaited = true;
 }
 
-void flights_end(struct flight *one, int problem)
+void kafka_flights_end(struct flight *one, int problem)
 {
 	assert(one->state == FLIGHT_AIRBORNE);
 	if (one->awaited)
@@ -111,25 +111,25 @@ void flights_end(struct flight *one, int problem)
 	one->table->has_losses = one->table->has_losses || problem;
 }
 
-void flights_cancel(struct flight *one)
+void kafka_flights_cancel(struct flight *one)
 {
 	bool had_losses = one->table->has_losses;
 
-	flights_end(one, -1);
+	kafka_flights_end(one, -1);
 	one->awaited = false;
 	one->table->has_losses = had_losses;
 }
 
-void flights_restart(struct flights *f, int problem)
+void kafka_flights_restart(struct flights *f, int problem)
 {
 	for (size_t i = 0; i < f->n; i++) {
 		if (f->at[i]->state == FLIGHT_AIRBORNE)
-			flights_end(f->at[i], problem);
+			kafka_flights_end(f->at[i], problem);
 	}
 	f->has_losses = false;
 }
 
-void flights_forget(struct flights *f, int64_t offset)
+void kafka_flights_forget(struct flights *f, int64_t offset)
 {
 	size_t kept = 0;
 

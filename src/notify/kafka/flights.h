@@ -34,26 +34,26 @@ struct flights {
 	bool has_losses;   /* some flight was lost since the library was started */
 };
 
-void flights_done(struct flights *f);
+void kafka_flights_done(struct flights *f);
 
 /* NULL: there is none. */
-struct flight *flights_find(struct flights *f, int64_t offset, size_t topic);
+struct flight *kafka_flights_find(struct flights *f, int64_t offset, size_t topic);
 
 /* A new one, airborne and awaited, in the place of one that was lost; NULL: no memory. */
-struct flight *flights_begin(struct flights *f, int64_t offset, size_t topic);
+struct flight *kafka_flights_begin(struct flights *f, int64_t offset, size_t topic);
 
 /* What an attempt waits for: nothing, then one by one. */
-void flights_await_none(struct flights *f);
-void flights_await(struct flights *f, struct flight *one);
+void kafka_flights_await_none(struct flights *f);
+void kafka_flights_await(struct flights *f, struct flight *one);
 
 /* @problem 0: landed. Only for one that is airborne. */
-void flights_end(struct flight *one, int problem);
+void kafka_flights_end(struct flight *one, int problem);
 
 /* It did not even begin: forget it, it is no loss. */
-void flights_cancel(struct flight *one);
+void kafka_flights_cancel(struct flight *one);
 
 /* The library is started anew; whatever was airborne is gone with the old one. */
-void flights_restart(struct flights *f, int problem);
+void kafka_flights_restart(struct flights *f, int problem);
 
 /* Forgets what is not airborne and either not awaited or about an event up to @offset. */
-void flights_forget(struct flights *f, int64_t offset);
+void kafka_flights_forget(struct flights *f, int64_t offset);

@@ -58,7 +58,7 @@ struct kafka_driver {
 static void drop_client(struct kafka_driver *k)
 {
 	kafka_client_free(TAKE(k->client));
-	flights_restart(&k->flights, RD_KAFKA_RESP_ERR__PURGE_INFLIGHT);
+	kafka_flights_restart(&k->flights, RD_KAFKA_RESP_ERR__PURGE_INFLIGHT);
 }
 
 /* What was lost has to come first, so whatever else the client still has must not. */
@@ -74,14 +74,14 @@ static int get_client(struct kafka_driver *k, struct err *err)
 static int send_one(struct kafka_driver *k, const struct db_event *e, size_t topic, size_t client_topic,
 		    struct err *err)
 {
-	struct flight *flight = flights_begin(&k->flights, e->offset, topic);
+	struct flight *flight = kafka_flights_begin(&k->flights, e->offset, topic);
 	int r;
 
 	if (!flight)
 		return err_nomem(err);
 	r = kafka_client_send(k->client, client_topic, e->subject, k->body.data, k->body.len, flight, err);
 	if (r < 0)
-		flights_cancel(flight);
+		kafka_flights_cancel(flight);
 	return r;
 }
 
@@ -98,12 +98,12 @@ static int send_event(struct kafka_driver *k, const struct db_event *e, int64_t 
 	bool rendered = false;
 
 	for (size_t i = 0; i < k->settings.n_topics; i++) {
-		struct flight *flight = flights_find(&k->flights, e->offset, i);
+		struct flight *flight = kafka_flights_find(&k->flights, e->offset, i);
 		size_t topic;
 		int r = 0;
 
 		if (flight && flight->state != FLIGHT_LOST) {
-			flights_await(&k->flights, flight);
+			kafka_flights_await(&k->flights, flight);
 			continue;
 		}
 		r = kafka_client_topic(k->client, kafka_topic(&k->settings, i, e->priority), deadline_us,
@@ -141,7 +141,7 @@ static void wait_for_reports(struct kafka_driver *k, int64_t deadline_us)
 static const struct flight *open_flight(struct kafka_driver *k, const struct db_event *e)
 {
 	for (size_t i = 0; i < k->settings.n_topics; i++) {
-		const struct flight *flight = flights_find(&k->flights, e->offset, i);
+		const struct flight *flight = kafka_flights_find(&k->flights, e->offset, i);
 
 		if (flight && flight->state != FLIGHT_LANDED)
 			return flight;
@@ -281,14 +281,14 @@ static enum delivery kafka_deliver(void *state, const struct db_event *batch, si
 	size_t done = 0, n_safe;
 	enum step step;
 
-	flights_await_none(&k->flights);
+	kafka_flights_await_none(&k->flights);
 	do {
 		size_t size = step_size(k, batch + done, n - done);
 
 		step = hand_over(k, batch + done, size, deadline_us, &n_safe, err);
 		done += n_safe;
 	} while ((step == STEP_DONE || step == STEP_AGAIN) && done < n && clock_mono_us() < deadline_us);
-	flights_forget(&k->flights, done ? batch[done - 1].offset : batch[0].offset - 1);
+	kafka_flights_forget(&k->flights, done ? batch[done - 1].offset : batch[0].offset - 1);
 	if (k->body.cap > KEEP_MAX)
 		buf_done(&k->body);
 	*ret_n_safe = done;
@@ -325,7 +325,7 @@ static void kafka_close(void *state)
 	struct kafka_driver *k = state;
 
 	kafka_client_free(k->client);
-	flights_done(&k->flights);
+	kafka_flights_done(&k->flights);
 	buf_done(&k->body);
 	arena_done(&k->arena);
 }

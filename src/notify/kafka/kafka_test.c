@@ -868,32 +868,32 @@ static void test_flights(void **state)
 	struct flight *one;
 
 	for (int64_t i = 0; i < 200; i++)
-		assert_non_null(flights_begin(&t, (i * 77) % 200, 0));
+		assert_non_null(kafka_flights_begin(&t, (i * 77) % 200, 0));
 	assert_int_equal(t.n_airborne, 200);
 	for (int64_t i = 0; i < 200; i++)
-		assert_int_equal(flights_find(&t, i, 0)->offset, i);
-	assert_null(flights_find(&t, 7, 1));
-	flights_end(flights_find(&t, 7, 0), 0);
-	flights_end(flights_find(&t, 8, 0), 3);
+		assert_int_equal(kafka_flights_find(&t, i, 0)->offset, i);
+	assert_null(kafka_flights_find(&t, 7, 1));
+	kafka_flights_end(kafka_flights_find(&t, 7, 0), 0);
+	kafka_flights_end(kafka_flights_find(&t, 8, 0), 3);
 	assert_true(t.has_losses);
-	flights_await_none(&t);
+	kafka_flights_await_none(&t);
 	assert_int_equal(t.n_airborne, 0);
-	flights_await(&t, flights_find(&t, 9, 0));
-	flights_await(&t, flights_find(&t, 9, 0));
+	kafka_flights_await(&t, kafka_flights_find(&t, 9, 0));
+	kafka_flights_await(&t, kafka_flights_find(&t, 9, 0));
 	assert_int_equal(t.n_airborne, 1);
-	flights_forget(&t, 0);
-	assert_null(flights_find(&t, 7, 0));
-	assert_null(flights_find(&t, 8, 0));
-	flights_restart(&t, 5);
+	kafka_flights_forget(&t, 0);
+	assert_null(kafka_flights_find(&t, 7, 0));
+	assert_null(kafka_flights_find(&t, 8, 0));
+	kafka_flights_restart(&t, 5);
 	assert_false(t.has_losses);
 	assert_int_equal(t.n_airborne, 0);
-	assert_int_equal(flights_find(&t, 9, 0)->problem, 5);
-	one = flights_begin(&t, 9, 0);
-	flights_cancel(one);
+	assert_int_equal(kafka_flights_find(&t, 9, 0)->problem, 5);
+	one = kafka_flights_begin(&t, 9, 0);
+	kafka_flights_cancel(one);
 	assert_false(t.has_losses);
-	flights_forget(&t, 0);
+	kafka_flights_forget(&t, 0);
 	assert_int_equal(t.n, 0);
-	flights_done(&t);
+	kafka_flights_done(&t);
 }
 
 int main(void)
