@@ -157,7 +157,7 @@ static void sqlite_abort(struct db_tx *base)
 static int sqlite_version(struct db *base, struct db_version *ret, struct err *err)
 {
 	struct db_version version;
-	struct db_tx *tx;
+	struct db_tx *tx = NULL;
 	int r = sqlite_begin(base, DB_READ, &tx, err);
 
 	if (r < 0)
