@@ -12,10 +12,11 @@ import secrets
 import signal
 import socket
 import subprocess
-import time
 import urllib.parse
 from glob import glob
 from pathlib import Path
+
+import amqp
 
 from harness import DEADLINE, wait_for
 
@@ -53,11 +54,43 @@ def text(value):
     return f'<<"{value}">>'
 
 
+# -- certificates --------------------------------------------------------------------------------------
+
+class Certificates:
+    """An authority, a certificate of its for a broker called `localhost` (and nothing else), one for a client,
+    and an authority that has signed none of them."""
+
+    def __init__(self, root):
+        self.root = Path(root)
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.ca, self.other_ca = self.authority('ca'), self.authority('other')
+        self.server = self.signed('server', 'subjectAltName=DNS:localhost')
+        self.client = self.signed('client', 'extendedKeyUsage=clientAuth')
+
+    def openssl(self, *words):
+        subprocess.run(['openssl', *map(str, words)], check=True, capture_output=True, cwd=self.root)
+
+    def authority(self, name):
+        self.openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+                     '-subj', f'/CN=test authority {name}', '-keyout', f'{name}.key', '-out', f'{name}.pem')
+        return self.root / f'{name}.pem'
+
+    def signed(self, name, extension):
+        """(certificate, key)"""
+        self.openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
+                     '-subj', f'/CN=test {name}', '-keyout', f'{name}.key', '-out', f'{name}.csr')
+        (self.root / f'{name}.ext').write_text(extension + '\n')
+        self.openssl('x509', '-req', '-in', f'{name}.csr', '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial',
+                     '-days', '2', '-extfile', f'{name}.ext', '-out', f'{name}.pem')
+        return self.root / f'{name}.pem', self.root / f'{name}.key'
+
+
+# -- the broker ----------------------------------------------------------------------------------------
+
 class Broker:
     USER = 'glint'
 
-    def __init__(self, root, config='', password=None):
-        """`config` is added to rabbitmq.conf."""
+    def __init__(self, root, password=None):
         self.root = Path(root)
         self.port, self.tls_port = free_port(), free_port()
         self.epmd_port, self.dist_port = free_port(), free_port()
@@ -67,9 +100,10 @@ class Broker:
         self.process = self.epmd = None
         self.frozen = False
         self.logs = self.root / 'log'
-        self.write_files(config)
+        self.certificates = Certificates(self.root / 'tls')
+        self.write_files()
 
-    def write_files(self, config):
+    def write_files(self):
         for directory in (self.root, self.logs, self.root / 'mnesia'):
             directory.mkdir(parents=True, exist_ok=True)
         cookie = self.root / '.erlang.cookie'
@@ -80,7 +114,12 @@ class Broker:
             f'listeners.tcp.default = 127.0.0.1:{self.port}\n'
             f'default_user = {self.USER}\ndefault_pass = {self.password}\n'
             'log.file.level = info\nlog.console = false\n'
-            'vm_memory_high_watermark.absolute = 4GB\ndisk_free_limit.absolute = 10MB\n' + config)
+            'vm_memory_high_watermark.absolute = 4GB\ndisk_free_limit.absolute = 10MB\n'
+            f'listeners.ssl.default = 127.0.0.1:{self.tls_port}\n'
+            f'ssl_options.cacertfile = {self.certificates.ca}\n'
+            f'ssl_options.certfile = {self.certificates.server[0]}\n'
+            f'ssl_options.keyfile = {self.certificates.server[1]}\n'
+            'ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = false\n')
 
     def environment(self):
         """What Debian's start script reads. It takes no file of the machine's own configuration."""
@@ -145,6 +184,13 @@ class Broker:
             os.kill(self.process.pid, signal.SIGCONT)
         self.frozen = False
 
+    def recover(self):
+        """Whatever a test has done to it is undone."""
+        self.thaw()
+        self.memory_alarm(False)
+        self.disk_alarm(False)
+        self.set_password(self.password)
+
     def close(self):
         """For good. Nothing of it is wanted any more, so there is no reason to be polite."""
         self.kill()
@@ -164,7 +210,8 @@ class Broker:
         except subprocess.TimeoutExpired:
             return None
         m = re.fullmatch(r'\{ok, (.*)\}\s*', done.stdout, re.DOTALL)
-        return m.group(1) if m else None
+        return re.sub(r'#Bin<([\d,]*)>', lambda b: bytes(map(int, b[1].split(','))).decode(errors='replace'),
+                      m.group(1)) if m else None
 
     def call(self, expression):
         answer = self.try_call(expression)
@@ -194,6 +241,23 @@ class Broker:
     def add_vhost(self, vhost):
         self.call(f'rabbit_vhost:add({text(vhost)}, <<"tests">>)')
         self.permit(self.USER, vhost)
+
+    def client(self, vhost='/'):
+        """A connection to it, for `with`."""
+        return amqp.Connection(host=self.address, userid=self.USER, password=self.password, virtual_host=vhost,
+                               connect_timeout=DEADLINE)
+
+    def queues(self, vhost):
+        """Those of a vhost by name, with how they were declared."""
+        rows = self.call(
+            '[[binary_to_list(element(4, amqqueue:get_name(Q))), amqqueue:is_durable(Q), amqqueue:is_auto_delete(Q)]'
+            f' || Q <- rabbit_amqqueue:list({text(vhost)})]')
+        return {name: {'durable': durable == 'true', 'auto_delete': auto == 'true'}
+                for name, durable, auto in re.findall(r'\["([^"]*)", (\w+), (\w+)\]', rows)}
+
+    def connections(self, *items):
+        """What the broker knows about those connected, as Erlang writes it."""
+        return self.call(f'rabbit_networking:connection_info_all([{", ".join(items)}])')
 
     def close_connections(self):
         """The broker throws everybody out."""

@@ -2,13 +2,14 @@
 """Fixtures: servers that are started for a module or for one test, and always stopped and checked."""
 import os
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-pytest.register_assert_rewrite('harness', 'catalogue')
+pytest.register_assert_rewrite('harness', 'catalogue', 'consumers')
 
 import harness  # noqa: E402
 from harness import make_server  # noqa: E402
@@ -69,3 +70,29 @@ def a(server):
 @pytest.fixture
 def b(server):
     return server.client(harness.B)
+
+
+# -- the message queue -----------------------------------------------------------------------------------
+
+@pytest.fixture(scope='session')
+def broker(tmp_path_factory):
+    """One RabbitMQ for all. A test that does something to it leaves it as it was, or it is started anew."""
+    from broker import Broker
+    b = Broker(tmp_path_factory.mktemp('broker'))
+    try:
+        yield b.start()
+    finally:
+        b.close()
+
+
+@pytest.fixture
+def vhost(broker):
+    """A place of its own on the broker for one test."""
+    if broker.process is None or broker.process.poll() is not None:
+        broker.start()
+    name = f'test-{uuid.uuid4()}'
+    broker.add_vhost(name)
+    yield name
+    if broker.process and broker.process.poll() is None:
+        broker.recover()
+        broker.call(f'rabbit_vhost:delete(<<"{name}">>, <<"tests">>)')

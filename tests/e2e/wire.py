@@ -89,9 +89,8 @@ class Tap:
 
     @property
     def frames(self):
-        """Of the only connection."""
-        frames, = self.connections
-        return list(frames)
+        """Of all connections, one after the other."""
+        return [frame for frames in self.connections for frame in frames]
 
     def accept(self):
         while True:
