@@ -10,7 +10,7 @@ LISTEN ?= 127.0.0.1:9292
 KILLS ?= 50
 SECONDS ?= 20
 
-.PHONY: all run demo test asan tsan fuzz crash bench lint install clean help
+.PHONY: all run demo test asan tsan fuzz crash faults bench lint install clean help
 .NOTPARALLEL:
 
 all:
@@ -24,6 +24,7 @@ help:
 	@echo "make demo      a tour on real images  make tsan      the tests with the thread sanitizer"
 	@echo "make bench     beside real Glance     make fuzz      every fuzz target [SECONDS=$(SECONDS)]"
 	@echo "make install   [DESTDIR=]             make crash     kill -9 and look [KILLS=$(KILLS)]"
+	@echo "make faults    each call fails once"
 	@echo "make clean                            make lint      what review should not have to say"
 
 run: all
@@ -40,6 +41,11 @@ test: all
 crash: all
 	@scripts/setup test
 	@$(PYTHON) scripts/test --build $(BUILD) --kills $(KILLS) crash
+
+# FAULTS_ALL=1: every allocation, not a sample of them.
+faults: all
+	@scripts/setup test
+	@$(PYTHON) scripts/test --build $(BUILD) $@
 
 # asan: address,undefined. A report of a sanitizer is a failure, wherever it was written.
 asan tsan: SANITIZE = $(if $(filter asan,$@),address$(comma)undefined,thread)
