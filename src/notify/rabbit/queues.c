@@ -157,15 +157,21 @@ static int ask_for_confirms(struct queues *q, struct wire *w, int64_t deadline_u
 static int explain(const struct wire *w, const char *kind, const char *name, int r, struct err *err)
 {
 	if (w->close_code == AMQP_PRECONDITION_FAILED)
-		return err_wrap(
-			err, r,
-			"%s '%s' exists with other attributes than configured (amqp_durable_queues, "
-			"rabbit_quorum_queue, amqp_auto_delete, rabbit_queue_*); delete it or change these",
-			kind, name);
+		return err_wrap(err, r,
+				"%s '%s' is declared otherwise there (amqp_durable_queues and the like)",
+				kind, name);
 	return err_wrap(err, r, "declaring %s '%s'", kind, name);
 }
 
-static void see(struct queues *q, struct queue *queue, const struct wire *w);
+/* What a look later on is compared with. */
+static void note_first(struct queues *q, struct queue *queue, const struct wire *w)
+{
+	if (q->looked_us == 0)
+		q->looked_us = clock_mono_us();
+	if (!queue->known)
+		queue->n_messages = w->answer.n_messages;
+	queue->known = true;
+}
 
 int queues_declare(struct queues *q, struct queue *queue, struct wire *w, int64_t deadline_us,
 		   struct err *err)
@@ -180,7 +186,7 @@ int queues_declare(struct queues *q, struct queue *queue, struct wire *w, int64_
 	r = declare_queue(q, queue, false, w, deadline_us, err);
 	if (r < 0)
 		return explain(w, "queue", queue->name, r, err);
-	see(q, queue, w);
+	note_first(q, queue, w);
 	r = bind_queue(q, queue, w, deadline_us, err);
 	if (r == 0)
 		r = ask_for_confirms(q, w, deadline_us, err);
@@ -195,19 +201,17 @@ static void say_unread(const struct queue *queue, const struct wire *w, uint32_t
 	log_warning(LOGGER, NULL,
 		    "nobody reads queue '%s' of broker %s, and it grows: %" PRIu32
 		    " messages wait in it, %" PRIu32 " when last seen. Let a consumer read it, or bound it "
-						     "with [glint] rabbit_queue_max_length or "
+		    "with [glint] rabbit_queue_max_length or "
 		    "rabbit_queue_message_ttl, or take the driver out of the configuration",
 		    queue->name, w->peer, w->answer.n_messages, before);
 }
 
 /* Compares what the broker has just said about @queue with what it said before. */
-static void see(struct queues *q, struct queue *queue, const struct wire *w)
+static void see(struct queue *queue, const struct wire *w)
 {
 	const struct wire_answer *now = &w->answer;
-	bool grows = queue->known && now->n_messages > queue->n_messages;
+	bool grows = now->n_messages > queue->n_messages;
 
-	if (q->options->look_every_us == 0)
-		return;
 	if (!queue->unread && now->n_consumers == 0 && grows) {
 		say_unread(queue, w, queue->n_messages);
 		queue->unread = true;
@@ -218,7 +222,6 @@ static void see(struct queues *q, struct queue *queue, const struct wire *w)
 			 queue->name, w->peer, now->n_consumers, now->n_messages);
 		queue->unread = false;
 	}
-	queue->known = true;
 	queue->n_messages = now->n_messages;
 }
 
@@ -226,8 +229,8 @@ int queues_look(struct queues *q, struct wire *w, int64_t deadline_us, struct er
 {
 	int64_t now = clock_mono_us();
 
-	if (q->options->look_every_us == 0 || w->blocked ||
-	    (q->looked_us && now - q->looked_us < q->options->look_every_us))
+	if (q->options->look_every_us == 0 || w->blocked || q->looked_us == 0 ||
+	    now - q->looked_us < q->options->look_every_us)
 		return 0;
 	q->looked_us = now;
 	for (size_t i = 0; i < q->n; i++) {
@@ -237,7 +240,7 @@ int queues_look(struct queues *q, struct wire *w, int64_t deadline_us, struct er
 		if (r < 0)
 			return err_wrap(err, r, "looking at queue '%s'", queue->name);
 		if (queue->declared)
-			see(q, queue, w);
+			see(queue, w);
 	}
 	return 0;
 }

@@ -10,7 +10,7 @@
 struct queue {
 	char name[256]; /* also the routing key */
 	bool declared;  /* on the connection that there is */
-	bool known;     /* it has been looked at before, and then: */
+	bool known;     /* it has been seen before, and then had: */
 	uint32_t n_messages;
 	bool unread; /* we have said that nobody reads it */
 };
@@ -19,8 +19,8 @@ struct queues {
 	const struct rabbit_options *options;
 	struct queue *all; /* n_topics * 3, those of one topic side by side */
 	size_t n;
-	bool confirming; /* the channel has been asked for confirmations */
-	int64_t looked_us;
+	bool confirming;   /* the channel has been asked for confirmations */
+	int64_t looked_us; /* 0: nothing was ever declared */
 };
 
 int queues_init(struct queues *q, const struct rabbit_options *o, struct err *err);

@@ -307,8 +307,9 @@ static int complain(struct rabbit *rb, struct err *err)
 		return err_set(err, ERR_UNAVAILABLE,
 			       "broker %s refuses messages (basic.nack): a queue is full or not available",
 			       rb->wire.peer);
-	err_set(err, ERR_UNAVAILABLE, "broker %s has not confirmed %zu messages for %" PRId64 " s",
-		rb->wire.peer, rb->flights.n_flying, silent_us / SECOND);
+	err_set(err, ERR_UNAVAILABLE,
+		"broker %s confirms nothing of what was published, for %" PRId64 " s now", rb->wire.peer,
+		silent_us / SECOND);
 	if (silent_us >= STALE_US)
 		wire_close(&rb->wire);
 	return ERR_UNAVAILABLE;
@@ -316,8 +317,8 @@ static int complain(struct rabbit *rb, struct err *err)
 
 /* -- the vtable --------------------------------------------------------------------------------- */
 
-/* A connection that stood may turn out to be dead only now; then there is a second try. So there is
- * after a message too large, up to that one. */
+/* A connection that stood may turn out to be dead only now, or have been told limits that hold no more;
+ * then there is a second try. So there is after a message too large, up to that one. */
 static int deliver_all(struct rabbit *rb, const struct db_event *batch, struct err *err)
 {
 	bool again = true;
@@ -334,7 +335,7 @@ static int deliver_all(struct rabbit *rb, const struct db_event *batch, struct e
 			r = queues_look(&rb->queues, &rb->wire, clock_mono_us() + WAIT_US, err);
 		if (r == 0)
 			r = work_on(rb, batch, err);
-		again = r < 0 && r != ERR_NO_MEMORY && (learn_too_large(rb) || stood);
+		again = r < 0 && r != ERR_NO_MEMORY && (stood || learn_too_large(rb));
 	}
 	return r;
 }

@@ -131,8 +131,12 @@ int socket_connect(amqp_connection_state_t conn, const struct rabbit_options *o,
 	errno = 0;
 	ERR_clear_error();
 	status = amqp_socket_open_noblock(s, host->host, host->port, &left);
+	if (status == AMQP_STATUS_SOCKET_ERROR &&
+	    (errno == EINPROGRESS || errno == 0)) /* it keeps the reason */
+		return err_set(err, ERR_UNAVAILABLE,
+			       "cannot be reached: nobody listens there, or there is no way to it");
 	if (status != AMQP_STATUS_OK)
-		return err_set(err, ERR_UNAVAILABLE, "%s", socket_problem(status));
+		return err_set(err, ERR_UNAVAILABLE, "cannot be reached: %s", socket_problem(status));
 	set_limits(amqp_socket_get_sockfd(s), o->heartbeat_s);
 	return 0;
 }
