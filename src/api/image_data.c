@@ -25,6 +25,17 @@ static int check_content_type(struct call *c)
 	return err_set(&c->err, ERR_MEDIA_TYPE, "Image data comes as application/octet-stream.");
 }
 
+/* X-Image-Meta-Store asks for a store by its id. Where the store has none the header means nothing. */
+static int check_store(struct call *c)
+{
+	const char *asked = http_header(c->req, "X-Image-Meta-Store");
+	const char *have = c->api->config.store_id;
+
+	if (!asked || !*have || strcmp(asked, have) == 0)
+		return 0;
+	return err_set(&c->err, ERR_INVALID, "There is no store of this name; there is %s.", have);
+}
+
 /* What the client expects to send; -1 if it does not say. */
 static int size_hint(struct call *c, int64_t *ret)
 {
@@ -50,6 +61,9 @@ static int upload(struct call *c)
 	int r;
 
 	r = check_content_type(c);
+	if (r < 0)
+		return r;
+	r = check_store(c);
 	if (r < 0)
 		return r;
 	r = size_hint(c, &source.size_hint);
