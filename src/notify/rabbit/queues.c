@@ -244,3 +244,27 @@ int queues_look(struct queues *q, struct wire *w, int64_t deadline_us, struct er
 	}
 	return 0;
 }
+
+/* -- listening ---------------------------------------------------------------------------------- */
+
+int queues_declare_as(const struct rabbit_options *o, const char *name, const char *key, struct wire *w,
+		      int64_t deadline_us, struct err *err)
+{
+	struct queues q = {.options = o};
+	struct queue queue = {0};
+	amqp_queue_bind_t bind = {.queue = amqp_cstring_bytes(name),
+				  .exchange = amqp_cstring_bytes(o->exchange),
+				  .routing_key = amqp_cstring_bytes(key)};
+	int r;
+
+	if (strlen(name) >= sizeof(queue.name))
+		return err_set(err, ERR_INVALID, "the queue '%.32s...' has a name that is too long", name);
+	(void)snprintf(queue.name, sizeof(queue.name), "%s", name);
+	r = declare_exchange(&q, w, deadline_us, err);
+	if (r < 0)
+		return explain(w, "exchange", o->exchange, r, err);
+	r = declare_queue(&q, &queue, false, w, deadline_us, err);
+	if (r < 0)
+		return explain(w, "queue", name, r, err);
+	return wire_call(w, AMQP_QUEUE_BIND_METHOD, &bind, AMQP_QUEUE_BIND_OK_METHOD, deadline_us, err);
+}

@@ -33,5 +33,10 @@ struct queue *queues_get(struct queues *q, size_t topic, enum event_priority pri
 int queues_declare(struct queues *q, struct queue *queue, struct wire *w, int64_t deadline_us,
 		   struct err *err);
 
+/* The exchange, a queue called @name, and its binding under @key: what a listener says before it
+ * listens. */
+int queues_declare_as(const struct rabbit_options *o, const char *name, const char *key, struct wire *w,
+		      int64_t deadline_us, struct err *err);
+
 /* Looks at those declared, if that is due, and logs when one that nobody reads grows. */
 int queues_look(struct queues *q, struct wire *w, int64_t deadline_us, struct err *err);

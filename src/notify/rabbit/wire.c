@@ -144,19 +144,41 @@ static int take_on_connection(struct wire *w, const amqp_method_t *m, struct err
 	}
 }
 
-static int take_on_channel(struct wire *w, const amqp_method_t *m, struct err *err)
+static int take_confirm(struct wire *w, const amqp_method_t *m, struct err *err)
 {
-	const amqp_channel_close_t *close = m->decoded;
 	const amqp_basic_ack_t *ack = m->decoded;
 	const amqp_basic_nack_t *nack = m->decoded;
 
+	if (!w->confirm)
+		return unexpected(w, amqp_method_name(m->id), err);
+	if (m->id == AMQP_BASIC_ACK_METHOD)
+		w->confirm(w->cls, ack->delivery_tag, ack->multiple, true);
+	else
+		w->confirm(w->cls, nack->delivery_tag, nack->multiple, false);
+	return 0;
+}
+
+static int take_content(struct wire *w, const amqp_frame_t *f, struct err *err)
+{
+	struct err why = {0};
+
+	if (!w->content || f->channel != CHANNEL)
+		return unexpected(w, "content", err);
+	return w->content(w->cls, f, &why) < 0 ? lost(w, err_story(&why), err) : 0;
+}
+
+static int take_on_channel(struct wire *w, const amqp_frame_t *f, struct err *err)
+{
+	const amqp_method_t *m = &f->payload.method;
+	const amqp_channel_close_t *close = m->decoded;
+
 	switch (m->id) {
 	case AMQP_BASIC_ACK_METHOD:
-		w->confirm(w->cls, ack->delivery_tag, ack->multiple, true);
-		return 0;
 	case AMQP_BASIC_NACK_METHOD:
-		w->confirm(w->cls, nack->delivery_tag, nack->multiple, false);
-		return 0;
+		return take_confirm(w, m, err);
+	case AMQP_BASIC_DELIVER_METHOD:
+	case AMQP_BASIC_CANCEL_METHOD:
+		return take_content(w, f, err);
 	case AMQP_CHANNEL_CLOSE_METHOD:
 		return closed_by_broker(w, "channel", close->reply_code, close->reply_text, err);
 	default:
@@ -189,7 +211,7 @@ static int take_frame(struct wire *w, const amqp_frame_t *f, amqp_channel_t chan
 	if (f->frame_type == PROTOCOL_HEADER)
 		return lost(w, "speaks another version of the protocol", err);
 	if (f->frame_type != AMQP_FRAME_METHOD)
-		return unexpected(w, "content", err);
+		return take_content(w, f, err);
 	if (wanted && f->channel == channel && f->payload.method.id == wanted) {
 		keep_answer(w, &f->payload.method);
 		return 1;
@@ -197,7 +219,7 @@ static int take_frame(struct wire *w, const amqp_frame_t *f, amqp_channel_t chan
 	if (f->channel == 0)
 		return take_on_connection(w, &f->payload.method, err);
 	if (f->channel == CHANNEL)
-		return take_on_channel(w, &f->payload.method, err);
+		return take_on_channel(w, f, err);
 	return unexpected(w, "a frame on a channel that is not open", err);
 }
 
@@ -248,6 +270,11 @@ static int wait_for(struct wire *w, amqp_channel_t channel, amqp_method_number_t
 	if (r < 0)
 		return r;
 	return r == 2 ? 0 : no_answer(w, wanted, err);
+}
+
+int wire_send(struct wire *w, amqp_method_number_t request, void *args, struct err *err)
+{
+	return send_method(w, CHANNEL, request, args, err);
 }
 
 int wire_call(struct wire *w, amqp_method_number_t request, void *args, amqp_method_number_t answer,
@@ -452,7 +479,7 @@ int wire_open(struct wire *w, const struct rabbit_options *o, const struct trans
 	bool is_secret = strcmp(host->user, host->password) != 0;
 	int r;
 
-	*w = (struct wire){.options = o, .confirm = w->confirm, .cls = w->cls};
+	*w = (struct wire){.options = o, .confirm = w->confirm, .content = w->content, .cls = w->cls};
 	w->password = is_secret ? host->password : NULL;
 	(void)snprintf(w->peer, sizeof(w->peer), strchr(host->host, ':') ? "[%.255s]:%u" : "%.255s:%u",
 		       host->host, host->port);

@@ -13,6 +13,10 @@ struct err;
 /* Called for each confirmation that is read, within any of the calls below. @ok false: refused. */
 typedef void wire_confirm_fn(void *cls, uint64_t tag, bool multiple, bool ok);
 
+/* Called for what a consumer gets: basic.deliver, basic.cancel, headers and bodies. The frame is
+ * borrowed. What it returns ends the connection if it is negative, with @err as the reason. */
+typedef int wire_content_fn(void *cls, const amqp_frame_t *frame, struct err *err);
+
 /* What the last answer said. */
 struct wire_answer {
 	char mechanisms[256];
@@ -25,7 +29,8 @@ struct wire {
 	const struct rabbit_options *options;
 	const char *password; /* of this host; taken out of everything the broker says */
 	char peer[300];       /* "host:port" */
-	wire_confirm_fn *confirm;
+	wire_confirm_fn *confirm; /* NULL: nothing is published here */
+	wire_content_fn *content; /* NULL: nothing is consumed here */
 	void *cls;
 	struct wire_answer answer;
 	uint64_t last_tag; /* of what was published on this connection */
@@ -35,7 +40,7 @@ struct wire {
 	char close_text[256];
 };
 
-/* Connects, logs in, opens the channel. @w is zeroed or closed; confirm and cls are kept. On failure
+/* Connects, logs in, opens the channel. @w is zeroed or closed; the callbacks are kept. On failure
  * it is closed. */
 int wire_open(struct wire *w, const struct rabbit_options *o, const struct transport_host *host,
 	      int64_t deadline_us, struct err *err);
@@ -48,6 +53,8 @@ bool wire_is_open(const struct wire *w);
 /* A request on the channel and its answer (AMQP_..._METHOD numbers), left in w->answer. */
 int wire_call(struct wire *w, amqp_method_number_t request, void *args, amqp_method_number_t answer,
 	      int64_t deadline_us, struct err *err);
+/* A request on the channel that has no answer. */
+int wire_send(struct wire *w, amqp_method_number_t request, void *args, struct err *err);
 /* Without waiting for its confirmation, which is asked for by then; its tag is w->last_tag. */
 int wire_publish(struct wire *w, const char *key, const struct buf *body, struct err *err);
 /* Reads what comes until @deadline_us (0: what is there) or, if that is earlier, one thing has come.
