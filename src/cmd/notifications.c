@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * cmd/notifications.c -- `glint notifications status | tail | replay`. */
+ * cmd/notifications.c -- `glint notifications status | tail | replay | listen`. */
 #include "cmd/notifications.h"
 
 #include <stdio.h>
@@ -13,17 +13,21 @@ static const char help[] =
 	"usage: glint notifications status [--json]\n"
 	"       glint notifications tail [-f] [-n N|all] [--from OFFSET] [--json]\n"
 	"       glint notifications replay --since TIME | --from OFFSET [--to OFFSET] [--driver NAME]\n"
+	"       glint notifications listen [--transport-url URL] [--topic TOPIC] [--pool NAME] [-n N] [--json]\n"
 	"       each with [--config-file FILE] [--data-dir DIR]\n"
 	"\n"
 	"  status    what the journal holds; how far each driver is, how far behind, and why\n"
 	"  tail      the newest N (10) notifications of the journal; -f goes on with what comes\n"
 	"  replay    hand out again, with the same message_id, what the journal has since TIME (UTC,\n"
 	"            2026-11-22T19:30:00) or from OFFSET on, to every driver or to one. The running\n"
-	"            service does it, at once; otherwise the next one that starts\n";
+	"            service does it, at once; otherwise the next one that starts\n"
+	"  listen    what is on the message queue, until Ctrl-C or for N messages. Takes it from the queues that\n"
+	"            all listeners share; with --pool it gets copies, in a queue NAME that stays behind and\n"
+	"            fills: delete it when it is not needed any more\n";
 
 struct words {
 	struct location_args where;
-	const char *last, *from, *to, *since, *driver;
+	const char *last, *from, *to, *since, *driver, *transport_url, *topic, *pool;
 	bool follow, json;
 };
 
@@ -95,6 +99,16 @@ static int tail(struct db *db, const struct words *w, const char *url, struct er
 	return notifications_tail(db, &options, err);
 }
 
+static int listen_to(struct settings *settings, const struct words *w, struct err *err)
+{
+	struct listen_options options = {
+		.transport_url = w->transport_url, .topic = w->topic, .pool = w->pool, .count = -1, .json = w->json};
+
+	if (w->last && !cmd_number(w->last, 1, &options.count))
+		return err_set(err, ERR_INVALID, "-n takes a whole number");
+	return notifications_listen(settings, &options, err);
+}
+
 static int run_on(struct db *db, const char *what, const struct words *w, const char *url, struct err *err)
 {
 	if (strcmp(what, "status") == 0)
@@ -104,22 +118,43 @@ static int run_on(struct db *db, const char *what, const struct words *w, const 
 	return replay(db, w, err);
 }
 
+static int open_database_and_run(const char *what, const struct words *w, struct settings *settings, struct err *err)
+{
+	struct db *db = NULL;
+	int r = settings_require_database(settings, err);
+
+	if (r == 0)
+		r = db_open(settings->database_url, &db, err);
+	if (r == 0)
+		r = run_on(db, what, w, settings->database_url, err);
+	db_close(db);
+	return r;
+}
+
 static int open_and_run(const char *what, const struct words *w, struct err *err)
 {
 	struct settings settings;
-	struct db *db = NULL;
 	int r = settings_load(&w->where, false, &settings, err);
 
 	if (r < 0)
 		return r;
-	r = settings_require_database(&settings, err);
-	if (r == 0)
-		r = db_open(settings.database_url, &db, err);
-	if (r == 0)
-		r = run_on(db, what, w, settings.database_url, err);
-	db_close(db);
+	if (strcmp(what, "listen") == 0)
+		r = listen_to(&settings, w, err);
+	else
+		r = open_database_and_run(what, w, &settings, err);
 	settings_done(&settings);
 	return r;
+}
+
+static bool is_known(const char *what)
+{
+	static const char *const words[] = {"status", "tail", "replay", "listen"};
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		if (strcmp(words[i], what) == 0)
+			return true;
+	}
+	return false;
 }
 
 int cmd_notifications(int argc, char **argv)
@@ -136,14 +171,16 @@ int cmd_notifications(int argc, char **argv)
 		{"--from", NULL, &w.from, NULL},
 		{"--to", NULL, &w.to, NULL},
 		{"--driver", NULL, &w.driver, NULL},
+		{"--transport-url", NULL, &w.transport_url, NULL},
+		{"--topic", NULL, &w.topic, NULL},
+		{"--pool", NULL, &w.pool, NULL},
 		{0},
 	};
 	int n, r = cmd_parse(argc, argv, options, help, &n);
 
 	if (r != CMD_OK)
 		return r;
-	if (n != 1 || (strcmp(argv[1], "status") != 0 && strcmp(argv[1], "tail") != 0 &&
-		       strcmp(argv[1], "replay") != 0))
-		return cmd_usage("notifications", "one of status, tail, replay is wanted");
+	if (n != 1 || !is_known(argv[1]))
+		return cmd_usage("notifications", "one of status, tail, replay, listen is wanted");
 	return open_and_run(argv[1], &w, &err) < 0 ? cmd_fail(&err) : CMD_OK;
 }

@@ -14,6 +14,14 @@ struct tail_options {
 	const char *database_url;
 };
 
+struct listen_options {
+	const char *transport_url; /* NULL: as configured */
+	const char *topic;         /* NULL: as configured */
+	const char *pool;          /* NULL: take from the queues that everybody shares */
+	int64_t count;             /* end after so many; -1: go on */
+	bool json;
+};
+
 /* A notification as people see it. All borrowed. */
 struct notification_line {
 	int64_t number;
@@ -28,3 +36,4 @@ void notification_add_line(struct buf *out, const struct notification_line *n, b
 
 int notifications_status(struct db *db, bool json, struct err *err);
 int notifications_tail(struct db *db, const struct tail_options *options, struct err *err);
+int notifications_listen(struct settings *settings, const struct listen_options *options, struct err *err);

@@ -190,27 +190,29 @@ static int apply_url_options(struct settings *s, const char *driver_name, struct
 	return r < 0 ? err_wrap(err, r, "transport_url") : 0;
 }
 
-static int load_transport(struct settings *s, struct err *err)
+int settings_use_transport(struct settings *s, const char *url, struct err *err)
 {
 	const struct notify_driver *d = queue_driver(&s->notify);
-	const char *url = conf_str(s->conf, "oslo_messaging_notifications", "transport_url");
 	int r;
 
-	if (!d)
-		return 0;
+	if (!url || !*url)
+		url = conf_str(s->conf, "oslo_messaging_notifications", "transport_url");
 	if (!url || !*url)
 		url = conf_str(s->conf, "DEFAULT", "transport_url");
-	s->transport = arena_alloc(&s->arena, sizeof(*s->transport));
+	if (s->transport)
+		transport_done(s->transport);
+	else
+		s->transport = arena_alloc(&s->arena, sizeof(*s->transport));
 	if (!s->transport)
 		return err_nomem(err);
 	r = transport_parse(url, s->transport, err);
-	return r < 0 ? r : apply_url_options(s, d->name, err);
+	return r < 0 ? r : apply_url_options(s, d ? d->name : "messaging", err);
 }
 
 static int load_queue(struct settings *s, struct err *err)
 {
 	struct notify_config *n = &s->notify;
-	int r = load_transport(s, err);
+	int r = queue_driver(n) ? settings_use_transport(s, NULL, err) : 0;
 
 	n->transport = s->transport;
 	n->control_exchange = conf_str(s->conf, "DEFAULT", "control_exchange");

@@ -47,3 +47,7 @@ int settings_require_database(const struct settings *s, struct err *err);
 
 /* Creates data_dir (0750) if anything lives there by default. */
 int settings_make_data_dir(const struct settings *s, struct err *err);
+
+/* Takes @url, or the one that is configured when NULL, for settings->transport. settings_load() does so
+ * when a driver needs one. */
+int settings_use_transport(struct settings *s, const char *url, struct err *err);

@@ -70,7 +70,7 @@ def main():
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
-    server.start()
+    server.start(override_pool_size=1)  # one thread, or else the order would be lost in here
     print('ready', flush=True)
     stop.wait()
     server.stop()
