@@ -159,6 +159,7 @@ static const struct setting fixed_settings[] = {
 	{"message.max.bytes", MESSAGE_MAX},
 	{"partitioner", "murmur2_random"}, /* as Java's producers place the same key */
 	{"socket.keepalive.enable", "true"},
+	{"socket.nagle.disable", "true"}, /* the end of a batch goes at once */
 	{"socket.timeout.ms", "30000"}, /* of a broker that is there and does not answer */
 	{"reconnect.backoff.ms", "100"},
 	{"reconnect.backoff.max.ms", "1000"}, /* found again soon after its return */
