@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Notifications over Kafka: what oslo.messaging's own listener gets, and a cluster that is away."""
 import json
+import subprocess
 import threading
 import time
 
@@ -8,10 +9,14 @@ import pytest
 
 from broker import free_port
 from consumers import Listener
-from harness import A, B, wait_for
+from harness import A, B, BINARY, wait_for
 from kafka_cluster import Cluster
 
-pytestmark = pytest.mark.glint_only
+pytestmark = [
+    pytest.mark.glint_only,
+    pytest.mark.skipif(b'librdkafka' not in subprocess.run(['ldd', BINARY], capture_output=True, check=False).stdout,
+                       reason='built without Kafka'),
+]
 
 
 def config(url, *drivers, **kafka):
