@@ -10,6 +10,9 @@
 #include <strings.h>
 
 #include "base/err.h"
+#include "base/utf8.h"
+
+#define MAX_ID_BYTES 255
 
 int auth_mode_parse(const char *flavor, enum auth_mode *ret, struct err *err)
 {
@@ -74,6 +77,17 @@ static int header_once(header_fn *header, void *cls, const char *name, const cha
 	return 0;
 }
 
+/* It goes into records and events, which are text; the columns have this width. */
+static int check_id(const char *name, const char *id, struct err *err)
+{
+	size_t n = id ? strlen(id) : 0;
+
+	if (n > MAX_ID_BYTES || (n > 0 && !utf8_is_valid(id, n)))
+		return err_set(err, ERR_INVALID, "The header %s is not a text of at most %d octets.", name,
+			       MAX_ID_BYTES);
+	return 0;
+}
+
 static int who_from_proxy(header_fn *header, void *cls, struct arena *a, struct who *ret, struct err *err)
 {
 	enum { STATUS, USER, PROJECT, TENANT, ROLES, N_HEADERS };
@@ -84,6 +98,8 @@ static int who_from_proxy(header_fn *header, void *cls, struct arena *a, struct 
 	for (size_t i = 0; i < N_HEADERS; i++) {
 		int r = header_once(header, cls, names[i], &values[i], err);
 
+		if (r == 0)
+			r = check_id(names[i], i == ROLES ? NULL : values[i], err);
 		if (r < 0)
 			return r;
 	}
