@@ -5,6 +5,9 @@
 
 #include "api/internal.h"
 
+/* A page ends early when its JSON is so long: an image may have megabytes of properties, a page a thousand
+ * images, and memory has a bound. There is a `next` to go on by, as after any page. */
+#define MAX_PAGE_BYTES ((size_t)4 << 20)
 #define TYPICAL_IMAGE_BYTES 1500 /* of JSON; a longer one grows */
 
 static const char *image_id(const struct call *c)
@@ -87,9 +90,9 @@ static int add_row(void *cls, const struct image *image, struct err *err)
 {
 	struct page *page = cls;
 
-	if (page->n == page->limit) {
+	if (page->n == page->limit || page->out->len > MAX_PAGE_BYTES) {
 		page->more = true;
-		return 0;
+		return 1;
 	}
 	page->n++;
 	memcpy(page->last_id, image->id, sizeof(page->last_id));
