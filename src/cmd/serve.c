@@ -49,16 +49,32 @@ struct server {
 	struct http_server *metrics_http; /* NULL: metrics are told beside the API */
 };
 
+/* The file of the database, if it is one: sqlite:///PATH, sqlite+DIALECT:///PATH. Owned; links are followed,
+ * because the database goes by the name that they lead to. */
+static char *database_file(const char *url, bool *ret_is_file)
+{
+	size_t n = strcspn(url, "+:");
+	const char *path = strstr(url, ":///");
+	char *real;
+
+	*ret_is_file = path && n == strlen("sqlite") && strncmp(url, "sqlite", n) == 0;
+	if (!*ret_is_file)
+		return NULL;
+	path += strlen(":///");
+	real = realpath(path, NULL);
+	return real ? real : strdup(path); /* not there yet */
+}
+
 /* One process a database: a second one would take our running uploads for left-overs of a crash. */
 static int take_lock(struct server *s, struct err *err)
 {
-	static const char scheme[] = "sqlite:///";
-	const char *url = s->settings.database_url;
+	bool is_file;
+	AUTO(free_p) char *file = database_file(s->settings.database_url, &is_file);
 	AUTO(free_p) char *path = NULL;
 
-	if (strncmp(url, scheme, strlen(scheme)) != 0)
+	if (!is_file)
 		return 0;
-	if (asprintf(&path, "%s.lock", url + strlen(scheme)) < 0) {
+	if (!file || asprintf(&path, "%s.lock", file) < 0) {
 		path = NULL;
 		return err_nomem(err);
 	}
