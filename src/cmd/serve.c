@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,6 +28,7 @@
 
 #define METRICS_DRAIN_US INT64_C(1000000)
 #define RELAY_DRAIN_US (INT64_C(5) * 1000000)
+#define OWN_DESCRIPTORS 64 /* database, log, brokers, loops */
 
 static const char help[] =
 	"usage: glint serve [--config-file FILE] [--data-dir DIR] [--listen HOST:PORT]\n"
@@ -129,12 +131,30 @@ static int open_metrics(struct server *s, struct err *err)
 	return metrics_register(s->metrics, &version, NULL, err);
 }
 
+/* A connection may need a second descriptor, for the file it sends or receives, and some are ours: so that
+ * no number of idle clients takes what the others' requests need. */
+static void fit_descriptors(struct http_config *http)
+{
+	struct rlimit limit;
+	rlim_t n;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return;
+	n = limit.rlim_cur > 2 * OWN_DESCRIPTORS ? (limit.rlim_cur - OWN_DESCRIPTORS) / 2 : OWN_DESCRIPTORS / 2;
+	if (n >= http->max_connections)
+		return;
+	http->max_connections = (unsigned)n;
+	log_info("glint.serve", NULL, "at most %u connections at a time: the limit of open files is %llu",
+		 http->max_connections, (unsigned long long)limit.rlim_cur);
+}
+
 static int open_listeners(struct server *s, struct err *err)
 {
 	struct settings *set = &s->settings;
 	int r;
 
 	set->http.cls = s->api;
+	fit_descriptors(&set->http);
 	r = http_new(&set->http, &s->http, err);
 	if (r < 0 || !set->metrics_http.listen)
 		return r;
@@ -227,12 +247,24 @@ static void block_signals(sigset_t *signals)
 	signal(SIGXFSZ, SIG_IGN); /* a file size limit is a full store */
 }
 
+/* The low default is for programs that use select(). */
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int run(struct server *s, struct err *err)
 {
 	sigset_t signals;
 	int r;
 
 	block_signals(&signals);
+	raise_descriptors();
 	r = log_open(s->settings.log_path, s->settings.debug ? LOG_DEBUG_ : LOG_INFO_, err);
 	if (r < 0)
 		return r;
