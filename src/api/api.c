@@ -94,6 +94,13 @@ bool call_enter(struct call *c, void *cls, struct http_request *req)
 	return false;
 }
 
+void api_admit(void *cls, struct http_request *req)
+{
+	struct call c;
+
+	(void)call_enter(&c, cls, req); /* and again, by the handler, when the body is there */
+}
+
 bool call_enter_bodyless(struct call *c, void *cls, struct http_request *req)
 {
 	if (!call_enter(c, cls, req))

@@ -29,4 +29,5 @@ void api_free_p(struct api **api);
 
 extern const struct http_route metrics_routes[]; /* of a listener for nothing else; its handler wants a struct metrics */
 extern const struct http_route api_routes[]; /* handlers want a struct api */
+http_handler_fn api_admit; /* refuses whoever may ask nothing at all */
 http_handler_fn api_not_found;

@@ -154,6 +154,7 @@ static int open_listeners(struct server *s, struct err *err)
 	int r;
 
 	set->http.cls = s->api;
+	set->http.admit = api_admit;
 	fit_descriptors(&set->http);
 	r = http_new(&set->http, &s->http, err);
 	if (r < 0 || !set->metrics_http.listen)

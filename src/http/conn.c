@@ -384,6 +384,10 @@ static enum step begin_body(struct http_conn *c)
 
 	if (req->body_left > 0 && (uint64_t)req->body_left > req->server->config.max_body_bytes)
 		return refuse(c, 413, "The request body is too large.");
+	if (req->continue_due && req->server->config.admit)
+		req->server->config.admit(req->server->config.cls, req);
+	if (req->answered)
+		return answered(c);
 	if (!body_send_continue(req))
 		return closed(c);
 	c->state = CONN_BODY;

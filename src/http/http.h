@@ -37,6 +37,8 @@ struct http_config {
 	const char *listen;         /* "127.0.0.1:9292", "[::1]:9292", port 0: any free one */
 	const struct http_route *routes;
 	void *cls;                  /* handed to every handler */
+	http_handler_fn *admit;     /* INLINE; before a client that waits for it is told to send a body that is
+				       read in whole. It answers if nobody wants that body. NULL: all do */
 	http_handler_fn *not_found; /* INLINE; a path that no route knows. NULL: a plain 404 */
 	struct metrics *metrics;    /* NULL: none; of several servers, one may have some */
 
