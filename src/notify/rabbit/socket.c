@@ -53,6 +53,15 @@ static int bad_file(const char *option, const char *path, struct err *err)
 		       path, reason ? reason : "no certificate or key in it");
 }
 
+static int bad_key(const struct rabbit_options *o, struct err *err)
+{
+	const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+
+	return err_set(err, ERR_UNAVAILABLE,
+		       "[oslo_messaging_rabbit] ssl_cert_file = %s and ssl_key_file = %s cannot be used: %s",
+		       o->cert_file, o->key_file, reason ? reason : "they do not belong together");
+}
+
 static bool set_version(SSL_CTX *tls, const char *version)
 {
 	int number = TLS1_2_VERSION;
@@ -84,8 +93,19 @@ static int load_files(amqp_socket_t *s, SSL_CTX *tls, const struct rabbit_option
 		       : SSL_CTX_set_default_verify_paths(tls) != 1)
 		return bad_file("ssl_ca_file", o->ca_file ? o->ca_file : "(the system's)", err);
 	if (o->cert_file && amqp_ssl_socket_set_key(s, o->cert_file, o->key_file) != AMQP_STATUS_OK)
-		return bad_file("ssl_cert_file, ssl_key_file", o->cert_file, err);
+		return bad_key(o, err);
 	return 0;
+}
+
+/* OpenSSL tells only here what it does not like about a certificate. */
+static int note_verdict(int ok, X509_STORE_CTX *store)
+{
+	const SSL *tls = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	int *problem = SSL_CTX_get_app_data(SSL_get_SSL_CTX(tls));
+
+	if (!ok && problem)
+		*problem = X509_STORE_CTX_get_error(store);
+	return ok;
 }
 
 static int set_up_tls(amqp_socket_t *s, const struct rabbit_options *o, const char *host, struct err *err)
@@ -97,7 +117,7 @@ static int set_up_tls(amqp_socket_t *s, const struct rabbit_options *o, const ch
 		return r;
 	amqp_ssl_socket_set_verify_peer(s, o->tls_check_chain);
 	amqp_ssl_socket_set_verify_hostname(s, false); /* it knows no addresses; OpenSSL does */
-	SSL_CTX_set_verify(tls, o->tls_check_chain ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+	SSL_CTX_set_verify(tls, o->tls_check_chain ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, note_verdict);
 	if (!set_version(tls, o->tls_version) || (o->tls_check_host && !set_host(tls, host)))
 		return err_set(err, ERR_UNAVAILABLE, "TLS cannot be set up for '%s'", host);
 	return 0;
@@ -115,12 +135,40 @@ static void set_limits(int fd, int heartbeat_s)
 	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
 
+/* *ret_problem: X509_V_..., why the broker's certificate was not accepted. */
+static int open_socket(amqp_socket_t *s, const struct rabbit_options *o, const struct transport_host *host,
+		       struct timeval *left, int *ret_problem)
+{
+	SSL_CTX *tls = o->tls ? amqp_ssl_socket_get_context(s) : NULL;
+	int status;
+
+	if (tls)
+		SSL_CTX_set_app_data(tls, ret_problem);
+	errno = 0;
+	ERR_clear_error();
+	status = amqp_socket_open_noblock(s, host->host, host->port, left);
+	if (tls)
+		SSL_CTX_set_app_data(tls, NULL); /* does not touch errno */
+	return status;
+}
+
+static int unreachable(int status, int problem, struct err *err)
+{
+	if (problem != X509_V_OK)
+		return err_set(err, ERR_UNAVAILABLE, "its certificate is not accepted: %s",
+			       X509_verify_cert_error_string(problem));
+	if (status == AMQP_STATUS_SOCKET_ERROR && (errno == EINPROGRESS || errno == 0)) /* it keeps the reason */
+		return err_set(err, ERR_UNAVAILABLE,
+			       "cannot be reached: nobody listens there, or there is no way to it");
+	return err_set(err, ERR_UNAVAILABLE, "cannot be reached: %s", socket_problem(status));
+}
+
 int socket_connect(amqp_connection_state_t conn, const struct rabbit_options *o,
 		   const struct transport_host *host, int64_t deadline_us, struct err *err)
 {
 	amqp_socket_t *s = o->tls ? amqp_ssl_socket_new(conn) : amqp_tcp_socket_new(conn);
 	struct timeval left = socket_time_left(deadline_us);
-	int r = 0, status;
+	int r = 0, status, problem = X509_V_OK;
 
 	if (!s)
 		return err_nomem(err);
@@ -128,15 +176,9 @@ int socket_connect(amqp_connection_state_t conn, const struct rabbit_options *o,
 		r = set_up_tls(s, o, host->host, err);
 	if (r < 0)
 		return r;
-	errno = 0;
-	ERR_clear_error();
-	status = amqp_socket_open_noblock(s, host->host, host->port, &left);
-	if (status == AMQP_STATUS_SOCKET_ERROR &&
-	    (errno == EINPROGRESS || errno == 0)) /* it keeps the reason */
-		return err_set(err, ERR_UNAVAILABLE,
-			       "cannot be reached: nobody listens there, or there is no way to it");
+	status = open_socket(s, o, host, &left, &problem);
 	if (status != AMQP_STATUS_OK)
-		return err_set(err, ERR_UNAVAILABLE, "cannot be reached: %s", socket_problem(status));
+		return unreachable(status, problem, err);
 	set_limits(amqp_socket_get_sockfd(s), o->heartbeat_s);
 	return 0;
 }
