@@ -10,7 +10,7 @@ LISTEN ?= 127.0.0.1:9292
 KILLS ?= 50
 SECONDS ?= 20
 
-.PHONY: all run demo test asan tsan fuzz crash faults bench lint install clean help
+.PHONY: all run demo test asan tsan fuzz crash faults attacks bench lint install clean help
 .NOTPARALLEL:
 
 all:
@@ -24,7 +24,7 @@ help:
 	@echo "make demo      a tour on real images  make tsan      the tests with the thread sanitizer"
 	@echo "make bench     beside real Glance     make fuzz      every fuzz target [SECONDS=$(SECONDS)]"
 	@echo "make install   [DESTDIR=]             make crash     kill -9 and look [KILLS=$(KILLS)]"
-	@echo "make faults    each call fails once"
+	@echo "make faults    each call fails once   make attacks   what must not work"
 	@echo "make clean                            make lint      what review should not have to say"
 
 run: all
@@ -42,8 +42,8 @@ crash: all
 	@scripts/setup test
 	@$(PYTHON) scripts/test --build $(BUILD) --kills $(KILLS) crash
 
-# FAULTS_ALL=1: every allocation, not a sample of them.
-faults: all
+# FAULTS_ALL=1: every allocation, not a sample of them. ATTACKS=n: n times as much.
+faults attacks: all
 	@scripts/setup test
 	@$(PYTHON) scripts/test --build $(BUILD) $@
 
