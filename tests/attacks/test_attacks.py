@@ -497,7 +497,8 @@ def test_d6_sql_in_every_place(server, a):
 
 @pytest.mark.parametrize('value, status', [
     ('bytes=' + ','.join(f'{i}-{i}' for i in range(1000)), (200, 416)), ('bytes=-99999999999999999999999', (200, 206, 416)),
-    ('bytes=-11', (206, 416)), ('bytes=5-4', (200, 416)), ('bytes=9223372036854775807-', (416,)), ('bytes=0-18446744073709551616', (200, 206)),
+    ('bytes=-11', (206, 416)), ('bytes=5-4', (200, 416)), ('bytes=9223372036854775807-', (416,)),
+    ('bytes=0-18446744073709551616', (200, 206)),
     ('bytes=18446744073709551616-18446744073709551617', (200, 416)), ('bytes=--1', (200, 416)), ('bytes=0-0x9', (200, 416)),
     ('bytes=', (200, 416)), ('bytes=-0', (200, 416)), ('bytes=-', (200, 416)), ('BYTES=1-2', (200, 206)), ('items=1-2', (200, 416)),
     ('bytes=1-2', (206,))])
@@ -512,7 +513,8 @@ def test_d8_ranges(server, a, value, status):
 
 @pytest.mark.parametrize('method, path, media', [
     ('PUT', '/v2/images/{}/file', 'application/octet-stream'), ('POST', '/v2/images', 'application/json'),
-    ('PATCH', '/v2/images/{}', 'application/openstack-images-v2.1-json-patch'), ('POST', '/v2/images/{}/members', 'application/json')])
+    ('PATCH', '/v2/images/{}', 'application/openstack-images-v2.1-json-patch'),
+    ('POST', '/v2/images/{}/members', 'application/json')])
 def test_d9_no_body_from_a_stranger(server, a, method, path, media):
     """Whoever is nobody is told so before he sends anything."""
     image = a.new()['id']

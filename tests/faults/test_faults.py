@@ -457,3 +457,34 @@ def test_start(victims, kinds, error):
     assert server.client(A).show(cut)['status'] == 'queued'
     assert server.told(cut) == ['image.create', *SAVING, *GAVE_UP]
     check_whole(server)
+
+
+def test_torn_log_of_the_database(victims):
+    """The power went: of the write-ahead log an end is missing, or is garbage. What is left is a state that
+    once was, with the events of just that state."""
+    server = victims().start()
+    a = server.client(A)
+    images = []
+    for n in range(6):
+        images.append(a.new(name=f'n{n}')['id'])
+        a.patch(images[-1], {'op': 'add', 'path': '/key', 'value': 'v' * 3000})
+    server.kill9()
+    wal, shm = Path(f'{server.database}-wal'), Path(f'{server.database}-shm')
+    whole, log = server.database.read_bytes(), wal.read_bytes()
+    for k in range(8):
+        server.database.write_bytes(whole)
+        keep = 32 + (len(log) - 32) * k // 8 + 100 * k
+        wal.write_bytes(log[:keep] + (os.urandom(len(log) - keep) if k % 2 else b''))
+        shm.unlink(missing_ok=True)
+        server.log.unlink(missing_ok=True)
+        server.start()
+        there = [i for i, in server.rows('SELECT id FROM images ORDER BY created_at')]
+        assert there == images[:len(there)]
+        for image in there:
+            told = server.told(image)
+            assert told in (['image.create'], ['image.create', 'image.update(queued)'])
+            has_key = server.rows('SELECT 1 FROM image_properties WHERE image_id = ?', image) != []
+            assert has_key == (len(told) == 2)
+        assert server.client(A).create(name='after').status_code == 201
+        server.kill9()
+    server.start()
