@@ -210,7 +210,7 @@ class Broker:
         except subprocess.TimeoutExpired:
             return None
         m = re.fullmatch(r'\{ok, (.*)\}\s*', done.stdout, re.DOTALL)
-        return re.sub(r'#Bin<([\d,]*)>', lambda b: bytes(map(int, b[1].split(','))).decode(errors='replace'),
+        return re.sub(r'#Bin<([\d,]*)>', lambda b: bytes(int(n) for n in b[1].split(',') if n).decode(errors='replace'),
                       m.group(1)) if m else None
 
     def call(self, expression):
