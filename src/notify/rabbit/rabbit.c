@@ -177,7 +177,7 @@ static int publish(struct rabbit *rb, const struct db_event *e, size_t i, struct
 {
 	size_t topic = i % rb->options.n_topics;
 	struct queue *queue = queues_get(&rb->queues, topic, e->priority);
-	const struct buf *body;
+	const struct buf *body = NULL;
 	int r = queues_declare(&rb->queues, queue, &rb->wire, clock_mono_us() + WAIT_US, err);
 
 	if (r == 0)
