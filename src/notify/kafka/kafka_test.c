@@ -518,6 +518,7 @@ static void test_nothing_overtakes(void **state)
 	assert_int_equal(deliver(f, 1, 60, 1, &n_safe), DELIVERY_RETRY);
 	assert_int_equal(n_safe, 6);
 	assert_non_null(strstr(err_story(&f->err), "Topic authorization failed"));
+	assert_non_null(strstr(err_story(&f->err), "gap-less guarantee")); /* it stopped by itself */
 	r = read_all(f, INFO);
 	assert_in_range(r->n, 7, 10);
 	done_reading(r);
