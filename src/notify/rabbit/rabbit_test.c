@@ -658,6 +658,25 @@ static void test_multiple(void **state)
 	broker_forget();
 }
 
+/* What is held back to travel with more must not wait until the kernel loses patience (200 ms). */
+static void test_promptly(void **state)
+{
+	struct err err = {0};
+	int64_t began;
+	size_t n_safe;
+
+	broker_start(NO_TRICK, 0);
+	open_driver("messagingv2", "");
+	began = clock_mono_us();
+	for (size_t i = 0; i < N_EVENTS; i++)
+		assert_int_equal(deliver(i, 1, &n_safe, &err), DELIVERY_DELIVERED);
+	assert_true(clock_mono_us() - began < SECOND / 2);
+	close_driver();
+	broker_stop_keeping();
+	assert_bodies_in_order();
+	broker_forget();
+}
+
 static void test_compressed(void **state)
 {
 	char plain[2048];
@@ -877,6 +896,7 @@ int main(void)
 		TEST(test_quorum),    TEST(test_tricks),         TEST(test_nack),
 		TEST(test_too_large), TEST(test_wrong_confirms), TEST(test_refused_options),
 		TEST(test_silence),   TEST(test_mute),           TEST(test_insecure_is_told),
+		TEST(test_promptly),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,6 +34,7 @@ struct wire {
 	void *cls;
 	struct wire_answer answer;
 	uint64_t last_tag; /* of what was published on this connection */
+	bool gathering;    /* what is sent may wait for more to travel with */
 	bool blocked;      /* the broker has asked us to publish nothing */
 	char why[128];     /* ... for this reason */
 	int close_code;    /* with which the broker closed channel or connection; 0: it did not */
