@@ -278,6 +278,7 @@ static enum step hand_over(struct http_conn *c, struct pool *pool)
 	if (pool_submit(pool, run_on_pool, c) == 0)
 		return STEP_WAIT;
 	c->state = CONN_PARSE;
+	c->req->close = true; /* it may not be watched any more */
 	return refuse(c, 503, "The service has no memory left for this request.");
 }
 
