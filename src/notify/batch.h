@@ -4,8 +4,8 @@
 
 #include "db/db.h"
 
-#define BATCH_EVENTS_MAX 512                  /* one fdatasync or one round trip for so many */
-#define BATCH_BYTES_MAX ((size_t)1024 * 1024) /* a bound on memory; one event may go past it */
+#define BATCH_EVENTS_MAX 2048                 /* one fdatasync or one round trip for so many */
+#define BATCH_BYTES_MAX ((size_t)4 * 1024 * 1024) /* a bound on memory; one event may go past it */
 
 struct batch {
 	struct arena arena;

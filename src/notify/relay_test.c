@@ -372,13 +372,13 @@ static void test_batches_are_bounded(void **state)
 {
 	struct relay *r = new_relay();
 
-	append_at(5, clock_now_us(), 600 * 1024);
-	append(600);
+	append_at(5, clock_now_us(), 2400 * 1024);
+	append(2200);
 	assert_int_equal(relay_start(r, NULL), 0);
-	await(has_seen, 605);
+	await(has_seen, 2205);
 	end_relay(r);
-	assert_seen(1, 605);
-	assert_int_equal(script.n_calls, 4); /* 2 + 2 large ones, 1 and 511 more, the rest */
+	assert_seen(1, 2205);
+	assert_int_equal(script.n_calls, 4); /* 2 + 2 large ones, 1 and 2047 more, the rest */
 }
 
 /* Ten times; without a wake each would take until the relay looks by itself. */
