@@ -14,6 +14,7 @@ struct transport;
 
 enum delivery {
 	DELIVERY_DELIVERED, /* all of the batch is safe */
+	DELIVERY_UNDER_WAY, /* some of it is, the rest is on its way: come again at once, the rest first */
 	DELIVERY_RETRY,     /* the rest again later */
 	DELIVERY_REJECTED,  /* batch[*ret_n_safe] can never succeed here */
 };

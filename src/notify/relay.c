@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * notify/relay.c -- carries the journal to one driver.
  *
- * (1) Events reach the driver in the order of their offsets; the next batch is read only when every
- *     event of the one before is delivered or set aside. So no event of a subject overtakes another.
+ * (1) Events reach the driver in the order of their offsets; the next batch begins with the first event
+ *     that is neither delivered nor set aside. So no event of a subject overtakes another.
  * (2) The stored cursor never passes an event that is not safe or set aside. It may stay behind
  *     what is delivered by SAVE_US: after a crash that much is delivered again, under the same ids.
  *     An event passes for set aside once its row says so (glint_set_aside); a replay that succeeds
  *     takes the row away.
- * (3) A replay hands out only what the cursor has passed, so it runs ahead of nothing.
+ * (3) A replay hands out only what the cursor has passed, so it runs ahead of nothing. What a driver says
+ *     is under way it gets again before anything else, so it can tell what it knows by offset.
  * (4) No lock is held and no transaction is open while the driver works.
  *
  * States of the thread: looking (takes turns until there is nothing left), waiting (for a wake, or
@@ -41,7 +42,7 @@
 #define BACKOFF_MAX_US (2 * SECOND) /* who is back gets everything within seconds */
 #define GRACE_US SECOND /* for a call to the driver that is under way at the deadline */
 
-enum turn { TURN_DONE, TURN_MORE, TURN_TROUBLE };
+enum turn { TURN_DONE, TURN_MORE, TURN_UNDER_WAY, TURN_TROUBLE };
 enum trouble { TROUBLE_NONE, TROUBLE_JOURNAL, TROUBLE_DRIVER };
 
 struct relay {
@@ -228,6 +229,7 @@ static bool hand_over(struct relay *r, const struct batch *b, enum delivery *ret
 	if (*ret == DELIVERY_DELIVERED)
 		*ret_n_safe = b->n;
 	assert(*ret_n_safe <= b->n && (*ret != DELIVERY_REJECTED || *ret_n_safe < b->n));
+	assert(*ret != DELIVERY_UNDER_WAY || (*ret_n_safe > 0 && *ret_n_safe < b->n));
 	if (!leave_driver(r))
 		return false;
 	metric_observe(r->counters->publish_times, r->row, clock_mono_us() - began_us);
@@ -314,6 +316,8 @@ static enum turn deliver_new(struct relay *r)
 		return in_trouble(r, TROUBLE_JOURNAL, &err);
 	}
 	out_of_trouble(r);
+	if (verdict == DELIVERY_UNDER_WAY)
+		return TURN_UNDER_WAY;
 	return b.more || verdict == DELIVERY_REJECTED ? TURN_MORE : TURN_DONE;
 }
 
@@ -366,6 +370,24 @@ static void save_replay(struct relay *r, const struct db_replay *replay, const s
 	save(r, &p);
 }
 
+/* Until nothing of it is under way any more. False if the relay was given up meanwhile. */
+static bool hand_over_again(struct relay *r, const struct batch *b, enum delivery *ret, size_t *ret_n_safe,
+			    struct err *err)
+{
+	struct batch rest = *b; /* borrows */
+	size_t n;
+
+	*ret_n_safe = 0;
+	do {
+		if (!hand_over(r, &rest, ret, &n, err))
+			return false;
+		*ret_n_safe += n;
+		rest.events += n;
+		rest.n -= n;
+	} while (*ret == DELIVERY_UNDER_WAY);
+	return true;
+}
+
 /* What has been asked for again. Counts as neither delivered nor set aside: those count the journal. */
 static enum turn deliver_again(struct relay *r)
 {
@@ -380,7 +402,7 @@ static enum turn deliver_again(struct relay *r)
 		return in_trouble(r, TROUBLE_JOURNAL, &err);
 	if (!any)
 		return TURN_DONE;
-	if (b.n > 0 && !hand_over(r, &b, &verdict, &n_taken, &err))
+	if (b.n > 0 && !hand_over_again(r, &b, &verdict, &n_taken, &err))
 		return TURN_TROUBLE;
 	if (verdict != DELIVERY_RETRY || n_taken > 0)
 		save_replay(r, &replay, &b, n_taken, verdict == DELIVERY_REJECTED ? &err : NULL);
@@ -409,7 +431,7 @@ static enum turn take_turn(struct relay *r)
 
 	r->looked_us = clock_mono_us();
 	fresh = deliver_new(r);
-	if (fresh == TURN_TROUBLE)
+	if (fresh == TURN_TROUBLE || fresh == TURN_UNDER_WAY)
 		return fresh;
 	again = deliver_again(r);
 	if (fresh == TURN_DONE && again == TURN_DONE)
@@ -496,7 +518,7 @@ static void *relay_main(void *arg)
 			t = take_turn(r);
 			if (!is_abandoned(r))
 				save_if_due(r);
-		} while (t == TURN_MORE && may_go_on(r));
+		} while ((t == TURN_MORE || t == TURN_UNDER_WAY) && may_go_on(r));
 	}
 	if (r->dirty && !is_abandoned(r))
 		save(r, NULL);

@@ -543,6 +543,35 @@ static void test_replay_of_what_was_set_aside(void **state)
 	assert_int_equal(cursor_of("fake").n_set_aside, 2); /* ever */
 }
 
+/* Comes again at once, with the rest first; a replay waits, and is not torn apart itself. */
+static void test_under_way(void **state)
+{
+	static const struct answer answers[] = {{DELIVERY_UNDER_WAY, 1},
+						{DELIVERY_UNDER_WAY, 1},
+						{DELIVERY_DELIVERED, 0},
+						{DELIVERY_UNDER_WAY, 1},
+						{DELIVERY_DELIVERED, 0}};
+	static const int64_t order[] = {4, 5, 6, 1, 2, 3};
+	struct relay *r = started_relay();
+	int64_t n;
+
+	append(3);
+	relay_wake(r);
+	await(has_seen, 3);
+	end_relay(r);
+	assert_int_equal(notify_replay(db, "fake", 1, 3, &n, NULL), 0);
+	append(3);
+	script.n_calls = script.n_seen = 0;
+	set_answers(5, answers);
+	r = started_relay();
+	await(has_seen, 6);
+	end_relay(r);
+	assert_memory_equal(script.seen, order, sizeof(order));
+	assert_int_equal(script.n_calls, 5);
+	assert_int_equal(cursor_of("fake").n_delivered, 6);
+	assert_int_equal(cursor_of("fake").n_retries, 0);
+}
+
 /* It may look after its connection, more than once, without anything to deliver. */
 static void test_idle(void **state)
 {
@@ -1169,6 +1198,7 @@ int main(void)
 		TEST(test_problem_is_in_the_cursor),
 		TEST(test_rejected_is_set_aside),
 		TEST(test_replay_of_what_was_set_aside),
+		TEST(test_under_way),
 		TEST(test_idle),
 		TEST(test_stop_does_not_wait_for_a_sick_driver),
 		TEST(test_hanging_driver_is_left_behind),
