@@ -69,6 +69,7 @@ bench:
 	@[ -f $(BUILD)-bench/build.ninja ] || meson setup --buildtype=release $(MESON_OPTIONS) $(BUILD)-bench
 	@ninja -C $(BUILD)-bench
 	@$(PYTHON) bench/bench.py --glint $(BUILD)-bench/glint
+	@$(PYTHON) bench/messaging.py --build $(BUILD)-bench
 
 lint:
 	@scripts/setup build lint

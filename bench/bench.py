@@ -227,9 +227,9 @@ def ratio(ours, theirs):
     return f'{ours / theirs:.{2 if ours < 10 * theirs else 0}f} x'
 
 
-def print_table(results):
+def print_table(lines):
     head = ('', 'glint', 'beside', '', 'ratio', 'aim')
-    table = [head, *rows(results)]
+    table = [head, *lines]
     widths = [max(len(row[i]) for row in table) for i in range(len(head))]
     print()
     for n, row in enumerate(table):
@@ -237,6 +237,9 @@ def print_table(results):
         print('| ' + ' | '.join(cells) + ' |')
         if n == 0:
             print('|' + '|'.join('-' * (w + 2) for w in widths) + '|')
+
+
+def print_bad(results):
     bad = [f'{m} {who}: {r["bad"]} of {r["requests"]}' for m, by in results.items() for who, r in by.items()
            if r.get('bad')]
     if bad:
@@ -279,7 +282,8 @@ def main():
             print(f'kept: {directory}', file=sys.stderr)
         else:
             shutil.rmtree(directory, ignore_errors=True)
-    print_table(bench.results)
+    print_table(rows(bench.results))
+    print_bad(bench.results)
     (HERE / 'results.json').write_text(json.dumps({'machine': where, 'arguments': vars(args) | {
         'directory': None}, 'results': bench.results}, indent=1, default=str) + '\n')
     return 0
