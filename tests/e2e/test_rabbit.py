@@ -214,6 +214,29 @@ def test_both_formats_and_two_topics(broker, vhost, servers):
             assert [(m.id, m.doc['timestamp']) for m in mine] == [(r['message_id'], r['timestamp']) for r in journal]
 
 
+@pytest.mark.glint_only
+@pytest.mark.parametrize('driver', ['messaging', 'messagingv2'])
+def test_what_is_sent_again_is_the_same(broker, vhost, servers, driver):
+    """To the octet, `_unique_id` too: that is how a listener knows what it has just seen."""
+    server = servers(messaging(broker.url(vhost), driver, topics='first,second'))
+    me = server.client(A)
+    assert me.upload(me.new()['id'], b'x').status_code == 204
+    n = 2 * len(journal_of(server))
+    with Drain(broker, vhost, ['first', 'second']) as drain:
+        once = [(m.routing_key, m.body) for m in drain.count(n)]
+    wait_for(lambda: all(d['behind'] == 0 for d in json.loads(
+        server.run('notifications', 'status', '--json').stdout)['drivers']), server.root, 'stored positions')
+    last = server.journal()[-1]
+    for offset, how_many in (('1', n), (str(last['offset']), 2)):
+        server.run('notifications', 'replay', '--from', offset, '--driver', driver)
+        with Drain(broker, vhost, ['first', 'second']) as drain:
+            again = [(m.routing_key, m.body) for m in drain.count(how_many)]
+        if how_many == n:
+            assert by_key(again) == by_key(once)
+        else:
+            assert set(again) < set(once) and {m.id for m in drain.messages} == {last['message_id']}
+
+
 SESSIONS = {  # settings under which the frames were written down
     'messagingv2': ('messagingv2', {}),
     'messaging': ('messaging', {}),

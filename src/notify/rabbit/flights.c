@@ -127,6 +127,15 @@ void flights_forgive(struct flights *f)
 	wait_again(f, FLIGHT_REFUSED);
 }
 
+void flights_retire(struct flights *f, size_t n)
+{
+	assert(n <= f->n);
+	if (n > 0 && n < f->n)
+		memmove(f->all, f->all + n, (f->n - n) * sizeof(*f->all));
+	f->n -= n;
+	count(f);
+}
+
 size_t flights_landed(const struct flights *f)
 {
 	size_t n = 0;

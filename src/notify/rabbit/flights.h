@@ -36,4 +36,6 @@ void flights_lose(struct flights *f);    /* the connection is gone: what has not
 void flights_forgive(struct flights *f); /* what was refused waits again */
 
 size_t flights_landed(const struct flights *f);               /* counted from the first */
+/* The first @n are reported as safe: if their events come again somebody wants them again. */
+void flights_retire(struct flights *f, size_t n);
 size_t flights_find(const struct flights *f, size_t n_bytes); /* the first flying of this size; n if none */

@@ -87,6 +87,25 @@ static void test_lost_connection(void **state)
 	assert_int_equal(f.n_flying + f.n_refused, 0);
 }
 
+/* What was reported as safe and comes again is a replay: it is published again. */
+static void test_replay(void **state)
+{
+	adopt(1, 3, 2);
+	depart(5);
+	flights_confirm(&f, 4, true, true);
+	flights_retire(&f, 4);
+	assert_states("fw");
+	adopt(1, 3, 2);
+	assert_states("wwwwww");
+	assert_int_equal(f.n_flying, 0);
+	depart(6);
+	flights_confirm(&f, 0, true, true);
+	flights_retire(&f, 6);
+	assert_states("");
+	adopt(3, 1, 2);
+	assert_states("ww");
+}
+
 /* What the relay hands over again goes on where it was. */
 static void test_same_batch_again(void **state)
 {
@@ -154,7 +173,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_confirms),      TEST(test_lost_connection), TEST(test_same_batch_again),
 		TEST(test_another_batch), TEST(test_shorter_batch),   TEST(test_topics),
-		TEST(test_find),
+		TEST(test_find),          TEST(test_replay),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

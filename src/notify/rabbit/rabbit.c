@@ -357,6 +357,7 @@ static enum delivery rabbit_deliver(void *state, const struct db_event *batch, s
 		return DELIVERY_RETRY;
 	r = deliver_all(rb, batch, err);
 	*ret_n_safe = flights_landed(&rb->flights) / rb->options.n_topics;
+	flights_retire(&rb->flights, *ret_n_safe * rb->options.n_topics);
 	trim(&rb->body);
 	trim(&rb->packed);
 	if (*ret_n_safe == n)
