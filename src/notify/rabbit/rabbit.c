@@ -6,7 +6,9 @@
  *     is published again on the next one, in order, the same to the octet.
  * (3) What is unconfirmed on a connection that still stands is never published again: when deliver()
  *     comes back with RETRY because the broker is slow, the next call goes on waiting for it.
- * (4) No call lasts much longer than WAIT_US without progress, whatever the broker does.
+ * (4) Of a long batch a part may still be unconfirmed when deliver() comes back with UNDER_WAY, so that
+ *     the broker has something to do while the relay fetches more. (3) holds for it.
+ * (5) No call lasts much longer than WAIT_US without progress, whatever the broker does.
  *
  * A message the broker closes the channel for because of its size is remembered (too_large), the rest
  * is published again up to it, and then it is rejected. Problems are told by the relay, as the story of
@@ -37,6 +39,7 @@
 #define WAIT_US (5 * SECOND)     /* for a confirmation or an answer */
 #define STALE_US (60 * SECOND)   /* without any confirmation of what was published: the connection is dead */
 #define READ_EVERY 64            /* confirmations are read after so many messages at the latest */
+#define LONG_BATCH 256           /* messages; of fewer, all are waited for */
 #define KEEP_MAX ((size_t)1024 * 1024)
 
 extern const struct notify_driver notify_driver_messaging_rabbit, notify_driver_messagingv2_rabbit;
@@ -231,12 +234,24 @@ static int publish_rest(struct rabbit *rb, const struct db_event *batch, bool *r
 	return 0;
 }
 
-/* Until all that is under way is confirmed or refused, or nothing has come for a while. */
+/* Of a long batch that is all on its way, some messages may still fly when the call returns. */
+static bool is_enough(const struct rabbit *rb)
+{
+	const struct flights *f = &rb->flights;
+
+	if (f->n_flying == 0)
+		return true;
+	return f->n >= LONG_BATCH && f->n_flying <= f->n / 4 && f->n_refused == 0 &&
+	       flights_landed(f) >= rb->options.n_topics && flights_next(f, 0) == f->n;
+}
+
+/* Until enough of what is under way is confirmed or refused, or nothing has come for a while. */
 static int await_confirms(struct rabbit *rb, struct err *err)
 {
 	int64_t until = clock_mono_us() + WAIT_US;
 
-	while (rb->flights.n_flying > 0 && clock_mono_us() < until) {
+	wire_send_all(&rb->wire);
+	while (!is_enough(rb) && clock_mono_us() < until) {
 		int r = wire_read(&rb->wire, until, err);
 
 		if (r < 0)
@@ -351,17 +366,21 @@ static enum delivery rabbit_deliver(void *state, const struct db_event *batch, s
 {
 	struct rabbit *rb = state;
 	int r = flights_adopt(&rb->flights, batch, n, rb->options.n_topics, err);
+	bool under_way;
 
 	*ret_n_safe = 0;
 	if (r < 0)
 		return DELIVERY_RETRY;
 	r = deliver_all(rb, batch, err);
+	under_way = r == 0 && rb->flights.n_flying > 0 && is_enough(rb);
 	*ret_n_safe = flights_landed(&rb->flights) / rb->options.n_topics;
 	flights_retire(&rb->flights, *ret_n_safe * rb->options.n_topics);
 	trim(&rb->body);
 	trim(&rb->packed);
 	if (*ret_n_safe == n)
 		return DELIVERY_DELIVERED;
+	if (under_way)
+		return DELIVERY_UNDER_WAY;
 	if (batch[*ret_n_safe].offset == rb->too_large)
 		return reject(rb, err);
 	if (r == 0)

@@ -677,6 +677,53 @@ static void test_promptly(void **state)
 	broker_forget();
 }
 
+/* As the relay does it: what is under way comes again together with what follows it. */
+static unsigned deliver_window(const struct db_event *all, size_t n_all, size_t window)
+{
+	unsigned n_under_way = 0;
+	size_t done = 0, n_safe;
+	struct err err = {0};
+
+	while (done < n_all) {
+		size_t n = n_all - done < window ? n_all - done : window;
+		enum delivery d = driver->deliver(state_of_driver, all + done, n, &n_safe, &err);
+
+		assert_true(d == DELIVERY_DELIVERED || d == DELIVERY_UNDER_WAY);
+		assert_true(d == DELIVERY_DELIVERED ? n_safe == n : n_safe > 0 && n_safe < n);
+		n_under_way += d == DELIVERY_UNDER_WAY;
+		done += n_safe;
+	}
+	return n_under_way;
+}
+
+/* Some of a long batch is still under way when the call returns; nothing is published twice for that. */
+static void test_under_way(void **state)
+{
+	enum { N_ALL = 2000 };
+	struct db_event *all = calloc(N_ALL, sizeof(*all));
+
+	assert_non_null(all);
+	broker_start(NO_TRICK, 0);
+	open_driver("messagingv2", "");
+	for (size_t i = 0; i < N_ALL; i++) {
+		all[i] = events[0];
+		all[i].offset = (int64_t)i + 1;
+		(void)snprintf(all[i].message_id, sizeof(all[i].message_id), "%036zu", i);
+	}
+	assert_true(deliver_window(all, N_ALL, 500) >= 3);
+	close_driver();
+	broker_stop_keeping();
+	assert_int_equal(count_bodies(), N_ALL);
+	for (size_t i = 0, at = 0; i < N_ALL; i++) {
+		const char *found = strstr(broker.bodies.data + at, all[i].message_id);
+
+		assert_non_null(found);
+		at = (size_t)(found - broker.bodies.data);
+	}
+	broker_forget();
+	free(all);
+}
+
 static void test_compressed(void **state)
 {
 	char plain[2048];
@@ -896,7 +943,7 @@ int main(void)
 		TEST(test_quorum),    TEST(test_tricks),         TEST(test_nack),
 		TEST(test_too_large), TEST(test_wrong_confirms), TEST(test_refused_options),
 		TEST(test_silence),   TEST(test_mute),           TEST(test_insecure_is_told),
-		TEST(test_promptly),
+		TEST(test_promptly),  TEST(test_under_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -543,3 +543,9 @@ int wire_publish(struct wire *w, const char *key, const struct buf *body, struct
 	w->last_tag++;
 	return 0;
 }
+
+void wire_send_all(struct wire *w)
+{
+	if (w->conn)
+		gather(w, false);
+}

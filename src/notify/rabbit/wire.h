@@ -58,6 +58,8 @@ int wire_call(struct wire *w, amqp_method_number_t request, void *args, amqp_met
 int wire_send(struct wire *w, amqp_method_number_t request, void *args, struct err *err);
 /* Without waiting for its confirmation, which is asked for by then; its tag is w->last_tag. */
 int wire_publish(struct wire *w, const char *key, const struct buf *body, struct err *err);
+/* What was published lately may be waiting to travel with more: it leaves now. */
+void wire_send_all(struct wire *w);
 /* Reads what comes until @deadline_us (0: what is there) or, if that is earlier, one thing has come.
  * 1: something came, 0: nothing. Sends heartbeats when they are due. */
 int wire_read(struct wire *w, int64_t deadline_us, struct err *err);
