@@ -73,8 +73,9 @@ int upload_give_up(struct service *svc, const char *image_id, const char *reason
 /* measure.c: what GET /metrics tells of the uploads and of what the janitor has to do. */
 int service_measure(struct service *svc, struct metrics *m, struct err *err);
 
-/* Remove the bytes of an upload that did not become an image. */
-int upload_discard(struct service *svc, const char *url, struct err *err);
+/* Remove whatever bytes there are of an upload that did not become an image: none, most of the time,
+ * but a store that failed while it gave them their name may not know. */
+int upload_discard(struct service *svc, const char *image_id, struct err *err);
 
 /* recover.c: the uploads of this node that nobody works on any more. */
 int service_recover(struct service *svc, unsigned *ret_n, struct err *err);

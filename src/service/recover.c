@@ -73,17 +73,13 @@ static int is_orphan(struct service *svc, const char *image_id, bool *ret, struc
 static int recover_one(struct service *svc, const char *image_id, unsigned *n, struct err *err)
 {
 	static const struct origin nobody;
-	AUTO(free_p) char *url = NULL;
 	bool orphan;
 	int r;
 
 	r = is_orphan(svc, image_id, &orphan, err);
 	if (r < 0 || !orphan)
 		return r;
-	url = store_url(svc->store, image_id);
-	if (!url)
-		return err_nomem(err);
-	r = upload_discard(svc, url, err);
+	r = upload_discard(svc, image_id, err);
 	if (r < 0)
 		return r;
 	r = upload_give_up(svc, image_id, "the upload was interrupted before it was complete.", &nobody, err);

@@ -340,11 +340,17 @@ int upload_give_up(struct service *svc, const char *image_id, const char *reason
 	return service_commit(svc, &tx, err);
 }
 
-int upload_discard(struct service *svc, const char *url, struct err *err)
+/* A commit that failed may still stand in the database's log until another transaction can begin; the
+ * bytes go only after that, or a crash could bring the image back without them. */
+int upload_discard(struct service *svc, const char *image_id, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
-	int r = db_begin(svc->db, DB_WRITE, &tx, err);
+	AUTO(free_p) char *url = store_url(svc->store, image_id);
+	int r;
 
+	if (!url)
+		return err_nomem(err);
+	r = db_begin(svc->db, DB_WRITE, &tx, err);
 	if (r < 0)
 		return r;
 	db_abort(TAKE(tx)); /* nobody has to wait for the store */
@@ -352,14 +358,13 @@ int upload_discard(struct service *svc, const char *url, struct err *err)
 }
 
 /* The failure itself is in @why and stays the answer, whatever happens here. */
-static void clean_up(struct service *svc, const struct who *who, struct upload *u, const struct received *rc,
-		     const struct err *why)
+static void clean_up(struct service *svc, const struct who *who, struct upload *u, const struct err *why)
 {
 	struct origin origin = service_origin(who);
 	struct log_ctx ctx = who_log(who);
 	struct err err = {0};
 
-	if (rc->url && upload_discard(svc, rc->url, &err) < 0)
+	if (upload_discard(svc, u->image_id, &err) < 0)
 		log_error("glint.upload", &ctx, "image %s: removing what was uploaded: %s", u->image_id,
 			  err_story(&err));
 	else if (upload_give_up(svc, u->image_id, why->text, &origin, &err) < 0)
@@ -381,7 +386,7 @@ static int upload_run(struct service *svc, const struct who *who, struct upload 
 	if (r == 0)
 		r = upload_finish(svc, u->image_id, &rc, &origin, err);
 	if (r < 0)
-		clean_up(svc, who, u, &rc, err);
+		clean_up(svc, who, u, err);
 	return r;
 }
 
