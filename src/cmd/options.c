@@ -94,7 +94,7 @@ static const struct conf_option own_options[] = {
 	{"glint", "idle_timeout", CONF_INT, "75", "Seconds that a connection may be idle between requests.", 1, 86400},
 	{"glint", "header_timeout", CONF_INT, "20", "Seconds in which the headers of a request have to be there.", 1,
 	 86400},
-	{"glint", "body_timeout", CONF_INT, "60", "Seconds without a single octet that a transfer may last.", 1,
+	{"glint", "body_timeout", CONF_INT, "300", "Seconds without a single octet that a transfer may last.", 1,
 	 86400},
 	{"glint", "min_rate", CONF_INT, "0", "Octets a second below which a transfer is ended; 0: never.", 0,
 	 INT64_MAX},
