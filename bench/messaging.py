@@ -276,18 +276,19 @@ def percentiles(seconds):
 
 def measure_rabbit(rabbit, args):
     payload, body = rabbit.sample()
-    relay, bare = [], []
-    for _ in range(args.rounds):
+    relay, bare, oslo = [], [], []
+    for _ in range(args.rounds):  # in turn, so that all meet the same weather
         bare.append(rabbit.bare(args.events, body))
         relay.append(rabbit.relay(args.events))
-        note('into RabbitMQ', f'relay {relay[-1]:,.0f} /s, bare publisher {bare[-1]:,.0f} /s')
-    oslo = rabbit.oslo(args.events // 20, payload)
-    note('into RabbitMQ', f'oslo.messaging {oslo:,.0f} /s')
+        oslo.append(rabbit.oslo(args.events // 10, payload))
+        note('into RabbitMQ', f'relay {relay[-1]:,.0f} /s, bare {bare[-1]:,.0f} /s, oslo.messaging {oslo[-1]:,.0f} /s')
     late, answers, pace = lateness(rabbit, args.pace, args.pace * 10)
     result = {'body': len(body), 'relay': statistics.median(relay), 'bare': statistics.median(bare),
-              'ratio': statistics.median(r / b for r, b in zip(relay, bare)), 'oslo': oslo, 'pace': pace,
+              'oslo': statistics.median(oslo), 'pace': pace,
+              'ratio': statistics.median(r / b for r, b in zip(relay, bare)),
+              'oslo_ratio': statistics.median(r / o for r, o in zip(relay, oslo)),
               'arrival': percentiles(late), 'answer': percentiles(answers),
-              'runs': {'relay': relay, 'bare': bare}}
+              'runs': {'relay': relay, 'bare': bare, 'oslo': oslo}}
     note('arrival', str(result['arrival']))
     return result
 
@@ -306,7 +307,7 @@ def rows(results):
         yield ('into RabbitMQ', f'{rabbit["relay"]:,.0f} /s', 'bare publisher', f'{rabbit["bare"]:,.0f} /s',
                f'{rabbit["ratio"]:.2f} x', '>= 0.9')
         yield ('into RabbitMQ', f'{rabbit["relay"]:,.0f} /s', 'oslo.messaging', f'{rabbit["oslo"]:,.0f} /s',
-               f'{rabbit["relay"] / rabbit["oslo"]:.1f} x', '>= 8')
+               f'{rabbit["oslo_ratio"]:.1f} x', '>= 8')
     if kafka:
         yield ('into Kafka', f'{kafka["relay"]:,.0f} /s', 'bare producer', f'{kafka["bare"]:,.0f} /s',
                f'{kafka["ratio"]:.2f} x', '')
@@ -333,7 +334,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--build', type=Path, default='build-bench', help='where it was built (default: %(default)s)')
     parser.add_argument('--events', type=int, default=30_000, help='to deliver (default: %(default)s)')
-    parser.add_argument('--rounds', type=int, default=3, help='of each rate; the median counts (default: %(default)s)')
+    parser.add_argument('--rounds', type=int, default=5, help='of each rate; the median counts (default: %(default)s)')
     parser.add_argument('--pace', type=int, default=1000, help='events a second, for the arrival (default: %(default)s)')
     parser.add_argument('--directory', default=ROOT, help='where to work: on the disk in question')
     args = parser.parse_args()
