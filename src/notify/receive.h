@@ -44,7 +44,7 @@ struct receiver {
 	int (*next)(void *state, struct received *ret, struct err *err);
 	/* It is done with: gone from the queue. @take false: it is useless, and nobody is to get it again. */
 	int (*settle)(void *state, uint64_t tag, bool take, struct err *err);
-	/* What is not settled goes back to the queue. Cannot fail. */
+	/* What is not settled goes back to the queue. Cannot fail; may wait a moment for that. */
 	void (*close)(void *state);
 };
 

@@ -22,6 +22,7 @@
 #include "wire.h"
 
 #define OPEN_US INT64_C(20000000)                 /* to reach a broker and declare everything there */
+#define CLOSE_US INT64_C(2000000)
 #define MAX_BODY_BYTES ((uint64_t)128 * 1024 * 1024) /* RabbitMQ takes no larger one either */
 #define CHUNK 65536
 
@@ -283,10 +284,28 @@ static int consumer_fd(const void *state)
 	return wire_is_open(&c->wire) ? amqp_get_sockfd(c->wire.conn) : -1;
 }
 
+static int ignore(void *cls, const amqp_frame_t *f, struct err *err)
+{
+	return 0;
+}
+
+/* What was sent to us ahead is back in its place before the broker answers: whoever comes next finds
+ * the queue in order. */
+static void give_back(struct consumer *c)
+{
+	amqp_channel_close_t args = {.reply_code = AMQP_REPLY_SUCCESS};
+
+	c->wire.content = ignore;
+	(void)wire_call(&c->wire, AMQP_CHANNEL_CLOSE_METHOD, &args, AMQP_CHANNEL_CLOSE_OK_METHOD,
+			clock_mono_us() + CLOSE_US, NULL);
+}
+
 static void consumer_close(void *state)
 {
 	struct consumer *c = state;
 
+	if (wire_is_open(&c->wire))
+		give_back(c);
 	wire_close(&c->wire);
 	buf_done(&c->body);
 	buf_done(&c->unpacked);
