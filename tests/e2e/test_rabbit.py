@@ -504,3 +504,47 @@ def test_tls_files_that_are_not_there(broker, vhost, servers, tmp_path, option):
     server.url = re.search(r'listening on (http://\S+)\n', said).group(1)
     server.client(A).new()
     assert 'missing.pem' in logged(server, 'in trouble')[0]
+
+
+# -- what the broker can never take ----------------------------------------------------------------------
+
+@pytest.fixture
+def small_messages(broker):
+    """The broker takes no message above 20,000 octets, until the value is called."""
+    def limit(octets):
+        broker.call(f'application:set_env(rabbit, max_message_size, {octets})')
+        broker.close_connections()  # a channel knows the limit it was opened with
+    limit(20_000)
+    yield lambda: limit(1 << 27)
+    limit(1 << 27)
+
+
+def rabbit_status(server):
+    drivers = json.loads(server.run('notifications', 'status', '--json').stdout)['drivers']
+    return next(d for d in drivers if d['driver'] == 'messagingv2')
+
+
+@pytest.mark.skipif(TARGET == 'glance', reason='Glance drops such a message')
+def test_too_large_for_the_broker(broker, vhost, servers, small_messages):
+    """Set aside with the reason, shown, in nobody's way; handed out again it arrives, and the list is empty."""
+    server = servers(messaging(broker.url(vhost), default={'image_property_quota': 200}))
+    server.errors_expected = True  # an operator has to know
+    me = server.client(A)
+    me.new(name='before')
+    large = me.new(name='large', **{f'p{i}': 'x' * 250 for i in range(150)})['id']
+    me.new(name='after')
+    with Drain(broker, vhost) as drain:
+        drain.count(2)
+        assert [m.payload['name'] for m in drain.messages] == ['before', 'after']
+    wait_for(lambda: rabbit_status(server)['set_aside'] == 1, server.root, 'the event set aside')
+    [aside] = rabbit_status(server)['set_aside_events']
+    offset = next(row['offset'] for row in server.journal() if row['subject'] == large)
+    assert aside['offset'] == offset and 'size' in aside['reason']
+    assert f'{offset}, ' in server.run('notifications', 'status').stdout
+
+    small_messages()
+    server.run('notifications', 'replay', '--from', str(offset), '--to', str(offset), '--driver', 'messagingv2')
+    with Drain(broker, vhost) as drain:
+        [again] = drain.count(1)
+    assert again.payload['id'] == large
+    wait_for(lambda: not rabbit_status(server)['set_aside_events'], server.root, 'nothing set aside')
