@@ -54,7 +54,7 @@ static void give_up_place(struct readers *rs)
 {
 	(void)pthread_mutex_lock(&rs->lock);
 	rs->n_open--;
-	(void)pthread_cond_signal(&rs->returned);
+	(void)pthread_cond_broadcast(&rs->returned); /* not everybody can use a place */
 	(void)pthread_mutex_unlock(&rs->lock);
 }
 
@@ -80,6 +80,26 @@ static int wait_for_place(struct readers *rs, struct conn **ret, struct err *err
 	return 0;
 }
 
+/* No further one could be opened, for want of descriptors or memory: one of those that are there has to
+ * do, as soon as it is back. @r and @err tell why; they stay if there is none. */
+static int make_do(struct readers *rs, struct conn **ret, int r)
+{
+	int64_t until = clock_mono_us() + MAX_WAIT_US;
+
+	(void)pthread_mutex_lock(&rs->lock);
+	rs->n_open--;
+	(void)pthread_cond_broadcast(&rs->returned);
+	while (rs->n_idle == 0 && rs->n_open > 0)
+		if (!cond_wait_until(&rs->returned, &rs->lock, until))
+			break;
+	if (rs->n_idle > 0) {
+		*ret = rs->idle[--rs->n_idle];
+		r = 0;
+	}
+	(void)pthread_mutex_unlock(&rs->lock);
+	return r;
+}
+
 int readers_take(struct readers *rs, const char *path, struct conn **ret, struct err *err)
 {
 	struct conn *c = NULL;
@@ -92,13 +112,11 @@ int readers_take(struct readers *rs, const char *path, struct conn **ret, struct
 		return r;
 	if (!c) {
 		r = conn_open(path, CONN_READER, &c, err);
-		if (r < 0) {
-			give_up_place(rs);
-			return r;
-		}
+		if (r < 0)
+			r = make_do(rs, &c, r);
 	}
 	*ret = c;
-	return 0;
+	return r;
 }
 
 void readers_give_back(struct readers *rs, struct conn *c)

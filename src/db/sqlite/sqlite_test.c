@@ -3,13 +3,17 @@
  * file, tables somebody else made, and the plans of its pages. */
 #include "db/sqlite/sqlite.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -746,6 +750,38 @@ static void test_values_are_no_sql(void **state)
 	assert_null(strstr(sql.text.data, "c4n"));
 }
 
+static void *read_elsewhere(void *arg)
+{
+	struct db_tx *tx = NULL;
+
+	*(int *)arg = db_begin(db, DB_READ, &tx, NULL);
+	db_abort(tx);
+	return NULL;
+}
+
+/* The second reader finds no descriptor and waits for the first one's connection. */
+static void test_readers_make_do(void **state)
+{
+	struct db_tx *first = begin(DB_READ);
+	struct rlimit before, none;
+	struct timespec soon;
+	pthread_t thread;
+	int r = 1;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(pthread_create(&thread, NULL, read_elsewhere, &r), 0);
+	(void)clock_gettime(CLOCK_REALTIME, &soon);
+	soon.tv_sec += 1;
+	assert_int_equal(pthread_timedjoin_np(thread, NULL, &soon), ETIMEDOUT);
+	db_abort(first);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(r, 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_db, close_db)
 #define TEST_CLOSED(f) cmocka_unit_test_setup_teardown(f, make_directory, remove_directory)
 
@@ -777,6 +813,7 @@ int main(void)
 		TEST(test_a_name_is_looked_up),
 		TEST_CLOSED(test_built_statements_come_and_go),
 		TEST(test_values_are_no_sql),
+		TEST(test_readers_make_do),
 	};
 
 	return cmocka_run_group_tests_name("sqlite", tests, NULL, NULL);
