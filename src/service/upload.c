@@ -36,7 +36,8 @@
 struct received {
 	int64_t size;
 	struct digest_result digest;
-	char *url; /* owned */
+	bool may_have_name; /* the store has begun to give the object its name */
+	char *url;          /* owned */
 };
 
 static void received_done(struct received *rc)
@@ -203,6 +204,7 @@ static int transfer_run(struct service *svc, struct upload *u, struct upload_sou
 	if (r < 0)
 		return r;
 	ret->size = t.size;
+	ret->may_have_name = true;
 	return store_commit(&t.writer, &ret->url, err);
 }
 
@@ -358,13 +360,14 @@ int upload_discard(struct service *svc, const char *image_id, struct err *err)
 }
 
 /* The failure itself is in @why and stays the answer, whatever happens here. */
-static void clean_up(struct service *svc, const struct who *who, struct upload *u, const struct err *why)
+static void clean_up(struct service *svc, const struct who *who, struct upload *u, const struct received *rc,
+		     const struct err *why)
 {
 	struct origin origin = service_origin(who);
 	struct log_ctx ctx = who_log(who);
 	struct err err = {0};
 
-	if (upload_discard(svc, u->image_id, &err) < 0)
+	if (rc->may_have_name && upload_discard(svc, u->image_id, &err) < 0)
 		log_error("glint.upload", &ctx, "image %s: removing what was uploaded: %s", u->image_id,
 			  err_story(&err));
 	else if (upload_give_up(svc, u->image_id, why->text, &origin, &err) < 0)
@@ -386,7 +389,7 @@ static int upload_run(struct service *svc, const struct who *who, struct upload 
 	if (r == 0)
 		r = upload_finish(svc, u->image_id, &rc, &origin, err);
 	if (r < 0)
-		clean_up(svc, who, u, err);
+		clean_up(svc, who, u, &rc, err);
 	return r;
 }
 
