@@ -12,6 +12,7 @@
 
 #include "image/image.h"
 #include "image/query.h"
+#include "task/query.h"
 
 struct db;
 struct db_tx;
@@ -65,6 +66,9 @@ int db_image_delete(struct db_tx *tx, const char *id, int64_t now, struct err *e
 int db_location_add(struct db_tx *tx, const char *image_id, const char *url, const char *metadata,
 		    int64_t now, struct err *err);
 
+/* The location @url is no longer one of the image's: marked deleted at @now. ERR_NOT_FOUND. */
+int db_location_remove(struct db_tx *tx, const char *image_id, const char *url, int64_t now, struct err *err);
+
 /* Called for each row in order. @img and what it points to live for the call. Return non-zero to
  * stop; that value is passed on. Locations are loaded only with query.with_locations. */
 typedef int db_image_fn(void *cls, const struct image *img, struct err *err);
@@ -93,7 +97,8 @@ int db_member_delete(struct db_tx *tx, const char *image_id, const char *member_
  * during the upload, go by. */
 struct db_upload {
 	char image_id[UUID_LEN + 1];
-	const char *node; /* host name of the process's machine */
+	const char *node;  /* host name of the process's machine */
+	const char *store; /* id of the store that the bytes go to; "" for the nameless one */
 	int64_t started_at;
 };
 int db_upload_insert(struct db_tx *tx, const struct db_upload *u, struct err *err);
@@ -120,6 +125,41 @@ int db_removal_due(struct db_tx *tx, int64_t now, int64_t max, db_removal_fn *fn
 int db_removal_retry(struct db_tx *tx, int64_t id, int64_t next_attempt_at, struct err *err); /* n_attempts + 1 */
 int db_removal_delete(struct db_tx *tx, int64_t id, struct err *err);
 int db_removal_count(struct db_tx *tx, int64_t *ret_n, int64_t *ret_n_failed_before, struct err *err);
+
+/* -- tasks ---------------------------------------------------------------------------------------- */
+
+int db_task_insert(struct db_tx *tx, const struct task *t, struct err *err); /* ERR_CONFLICT: the id is taken */
+/* ERR_NOT_FOUND if there is none or it is deleted. Strings go to @a. */
+int db_task_get(struct db_tx *tx, const char *id, struct arena *a, struct task *ret, struct err *err);
+/* Make the stored task, whose status has to be @from (else ERR_CONFLICT), look like @t: status, image_id,
+ * input, result, message, expires_at, updated_at. */
+int db_task_update(struct db_tx *tx, enum task_status from, const struct task *t, struct err *err);
+/* A message while it is processing, and updated_at; nothing happens to a task in another state. */
+int db_task_note(struct db_tx *tx, const char *id, const char *message, int64_t now, struct err *err);
+typedef int db_task_fn(void *cls, const struct task *t, struct err *err);
+/* The page that @q asks for, with input, result and message. ERR_INVALID if the marker is not a task that
+ * the caller can see. */
+int db_task_list(struct db_tx *tx, const struct task_query *q, db_task_fn *fn, void *cls, struct err *err);
+/* Those with expires_at <= @now are marked deleted, at most @max_rows. */
+int db_task_expire(struct db_tx *tx, int64_t now, int64_t max_rows, int64_t *ret_n, struct err *err);
+
+/* A task that is to be run, or is being run: one row from the task's creation to its end (glint's own).
+ * The queue of the executor; what a restart goes by. */
+struct db_job {
+	char task_id[UUID_LEN + 1];
+	const char *node;  /* who runs it; NULL: it waits */
+	int64_t n_runs;    /* how often it was begun */
+	bool is_prepared;  /* its image.prepare has been told: bytes may be on their way */
+};
+int db_job_insert(struct db_tx *tx, const char *task_id, struct err *err);
+int db_job_get(struct db_tx *tx, const char *task_id, struct arena *a, struct db_job *ret, struct err *err);
+/* The one that waits longest; ERR_NOT_FOUND. */
+int db_job_next(struct db_tx *tx, struct arena *a, struct db_job *ret, struct err *err);
+int db_job_update(struct db_tx *tx, const struct db_job *j, struct err *err); /* node, n_runs, is_prepared */
+int db_job_delete(struct db_tx *tx, const char *task_id, struct err *err);    /* absent is fine */
+/* All that @node runs wait again: at start, nobody works on them. */
+int db_job_release(struct db_tx *tx, const char *node, int64_t *ret_n, struct err *err);
+int db_job_count(struct db_tx *tx, int64_t *ret_waiting, int64_t *ret_running, struct err *err);
 
 /* -- the journal of events, and how far each driver has delivered it (glint's own) --------------- */
 
@@ -201,6 +241,6 @@ int db_set_aside_list(struct db_tx *tx, const char *driver, int64_t after, int64
 
 /* -- housekeeping ------------------------------------------------------------------------------ */
 
-/* Rows of properties, tags, members, locations that were soft-deleted before @older_than go away,
- * at most @max_rows; the images' own rows stay, so that an id is never given out twice. */
+/* Rows of properties, tags, members, locations and tasks that were soft-deleted before @older_than go
+ * away, at most @max_rows; the images' own rows stay, so that an id is never given out twice. */
 int db_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err);

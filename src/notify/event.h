@@ -5,6 +5,7 @@
 
 #include "db/db.h"
 #include "image/image.h"
+#include "task/task.h"
 
 struct buf;
 struct err;
@@ -21,6 +22,11 @@ enum event_type {
 	EVENT_IMAGE_MEMBER_CREATE,
 	EVENT_IMAGE_MEMBER_UPDATE,
 	EVENT_IMAGE_MEMBER_DELETE,
+	EVENT_TASK_CREATE,
+	EVENT_TASK_RUN,
+	EVENT_TASK_PROCESSING,
+	EVENT_TASK_SUCCESS,
+	EVENT_TASK_FAILURE,
 	N_EVENT_TYPES,
 };
 
@@ -50,3 +56,14 @@ int event_image_send(struct notify *n, struct db_tx *tx, enum event_priority pri
 		     const struct send_report *report, const struct origin *who, struct err *err);
 int event_member(struct notify *n, struct db_tx *tx, enum event_type t, const struct image_member *m,
 		 const struct origin *who, struct err *err);
+
+/* INFO of task.*, subject: the task. Keys as the running system sends them (id type status result owner
+ * message expires_at created_at updated_at deleted deleted_at), then those the document adds (task_id
+ * task_type task_input). result only in task.success, message only in task.failure, null otherwise;
+ * expires_at is the time of sending while the task has none. What task_input and message say of URLs is
+ * redacted (task/task.h). */
+int event_task(struct notify *n, struct db_tx *tx, enum event_type t, const struct task *task,
+	       const struct origin *who, struct err *err);
+/* ERROR (or WARN) of task.*: a text, which names the task. */
+int event_task_text(struct notify *n, struct db_tx *tx, enum event_type t, enum event_priority priority,
+		    const char *task_id, const char *text, const struct origin *who, struct err *err);

@@ -20,6 +20,8 @@ struct store_writer;
 struct store_config {
 	const char *id;        /* backend id; "" for the only, nameless one */
 	const char *type;      /* "file" */
+	const char *description; /* store_description; NULL: none */
+	int64_t weight;        /* where an image is read from if several stores have it: the highest first */
 	const char *directory; /* file: filesystem_store_datadir */
 	int64_t file_mode;     /* file: the bits that filesystem_store_file_perm names in octal digits
 				* (640 in the configuration is 0640 here); 0 or less: 0640 */
@@ -29,6 +31,10 @@ int store_open(const struct store_config *config, struct store **ret, struct err
 void store_close(struct store *s);
 void store_close_p(struct store **s);
 const char *store_id(const struct store *s);
+const char *store_type(const struct store *s);
+const char *store_description(const struct store *s); /* NULL: none */
+int64_t store_weight(const struct store *s);
+const char *store_directory(const struct store *s); /* of a store that has one; NULL */
 
 /* Begin an object for @image_id (canonical UUID, checked). @size_hint in octets, -1 unknown: a
  * store that knows it cannot hold so much refuses (ERR_TOO_LARGE). ERR_CONFLICT if an object of that
