@@ -22,7 +22,8 @@ const struct store_driver *const store_drivers[] = {
 
 struct store {
 	const struct store_driver *driver;
-	char *id;
+	char *id, *description, *directory; /* the last two may be NULL */
+	int64_t weight;
 	alignas(max_align_t) unsigned char state[];
 };
 
@@ -38,6 +39,21 @@ static const struct store_driver *find_driver(const char *name)
 		if (name && strcmp(store_drivers[i]->name, name) == 0)
 			return store_drivers[i];
 	return NULL;
+}
+
+static bool copy_text(const char *from, char **to)
+{
+	*to = from ? strdup(from) : NULL;
+	return *to || !from;
+}
+
+static int remember(struct store *s, const struct store_config *config, struct err *err)
+{
+	s->weight = config->weight;
+	if (copy_text(config->id ? config->id : "", &s->id) && copy_text(config->description, &s->description) &&
+	    copy_text(config->directory, &s->directory))
+		return 0;
+	return err_nomem(err);
 }
 
 int store_open(const struct store_config *config, struct store **ret, struct err *err)
@@ -57,9 +73,9 @@ int store_open(const struct store_config *config, struct store **ret, struct err
 	r = driver->open(s->state, config, err);
 	if (r < 0)
 		return r;
-	s->id = strdup(config->id ? config->id : "");
-	if (!s->id)
-		return err_nomem(err);
+	r = remember(s, config, err);
+	if (r < 0)
+		return r;
 	*ret = TAKE(s);
 	return 0;
 }
@@ -70,6 +86,8 @@ void store_close(struct store *s)
 		return;
 	s->driver->close(s->state);
 	free(s->id);
+	free(s->description);
+	free(s->directory);
 	free(s);
 }
 
@@ -81,6 +99,26 @@ void store_close_p(struct store **s)
 const char *store_id(const struct store *s)
 {
 	return s->id;
+}
+
+const char *store_type(const struct store *s)
+{
+	return s->driver->name;
+}
+
+const char *store_description(const struct store *s)
+{
+	return s->description;
+}
+
+int64_t store_weight(const struct store *s)
+{
+	return s->weight;
+}
+
+const char *store_directory(const struct store *s)
+{
+	return s->directory;
 }
 
 int store_create(struct store *s, const char *image_id, int64_t size_hint, struct store_writer **ret,
