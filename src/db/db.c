@@ -161,6 +161,11 @@ int db_location_add(struct db_tx *tx, const char *image_id, const char *url, con
 	return tx->driver->location_add(tx, image_id, url, metadata, now, err);
 }
 
+int db_location_remove(struct db_tx *tx, const char *image_id, const char *url, int64_t now, struct err *err)
+{
+	return tx->driver->location_remove(tx, image_id, url, now, err);
+}
+
 int db_image_list(struct db_tx *tx, const struct image_query *q, db_image_fn *fn, void *cls, struct err *err)
 {
 	return tx->driver->image_list(tx, q, fn, cls, err);
@@ -243,6 +248,71 @@ int db_removal_delete(struct db_tx *tx, int64_t id, struct err *err)
 int db_removal_count(struct db_tx *tx, int64_t *ret_n, int64_t *ret_n_failed_before, struct err *err)
 {
 	return tx->driver->removal_count(tx, ret_n, ret_n_failed_before, err);
+}
+
+int db_task_insert(struct db_tx *tx, const struct task *t, struct err *err)
+{
+	return tx->driver->task_insert(tx, t, err);
+}
+
+int db_task_get(struct db_tx *tx, const char *id, struct arena *a, struct task *ret, struct err *err)
+{
+	return tx->driver->task_get(tx, id, a, ret, err);
+}
+
+int db_task_update(struct db_tx *tx, enum task_status from, const struct task *t, struct err *err)
+{
+	return tx->driver->task_update(tx, from, t, err);
+}
+
+int db_task_note(struct db_tx *tx, const char *id, const char *message, int64_t now, struct err *err)
+{
+	return tx->driver->task_note(tx, id, message, now, err);
+}
+
+int db_task_list(struct db_tx *tx, const struct task_query *q, db_task_fn *fn, void *cls, struct err *err)
+{
+	return tx->driver->task_list(tx, q, fn, cls, err);
+}
+
+int db_task_expire(struct db_tx *tx, int64_t now, int64_t max_rows, int64_t *ret_n, struct err *err)
+{
+	return tx->driver->task_expire(tx, now, max_rows, ret_n, err);
+}
+
+int db_job_insert(struct db_tx *tx, const char *task_id, struct err *err)
+{
+	return tx->driver->job_insert(tx, task_id, err);
+}
+
+int db_job_get(struct db_tx *tx, const char *task_id, struct arena *a, struct db_job *ret, struct err *err)
+{
+	return tx->driver->job_get(tx, task_id, a, ret, err);
+}
+
+int db_job_next(struct db_tx *tx, struct arena *a, struct db_job *ret, struct err *err)
+{
+	return tx->driver->job_next(tx, a, ret, err);
+}
+
+int db_job_update(struct db_tx *tx, const struct db_job *j, struct err *err)
+{
+	return tx->driver->job_update(tx, j, err);
+}
+
+int db_job_delete(struct db_tx *tx, const char *task_id, struct err *err)
+{
+	return tx->driver->job_delete(tx, task_id, err);
+}
+
+int db_job_release(struct db_tx *tx, const char *node, int64_t *ret_n, struct err *err)
+{
+	return tx->driver->job_release(tx, node, ret_n, err);
+}
+
+int db_job_count(struct db_tx *tx, int64_t *ret_waiting, int64_t *ret_running, struct err *err)
+{
+	return tx->driver->job_count(tx, ret_waiting, ret_running, err);
 }
 
 int db_event_insert(struct db_tx *tx, const struct db_event *e, struct err *err)

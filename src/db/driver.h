@@ -51,6 +51,8 @@ struct db_driver {
 	int (*image_delete)(struct db_tx *tx, const char *id, int64_t now, struct err *err);
 	int (*location_add)(struct db_tx *tx, const char *image_id, const char *url, const char *metadata,
 			    int64_t now, struct err *err);
+	int (*location_remove)(struct db_tx *tx, const char *image_id, const char *url, int64_t now,
+			       struct err *err);
 	int (*image_list)(struct db_tx *tx, const struct image_query *q, db_image_fn *fn, void *cls,
 			  struct err *err);
 
@@ -76,6 +78,20 @@ struct db_driver {
 	int (*removal_retry)(struct db_tx *tx, int64_t id, int64_t next_attempt_at, struct err *err);
 	int (*removal_delete)(struct db_tx *tx, int64_t id, struct err *err);
 	int (*removal_count)(struct db_tx *tx, int64_t *ret_n, int64_t *ret_n_failed_before, struct err *err);
+
+	int (*task_insert)(struct db_tx *tx, const struct task *t, struct err *err);
+	int (*task_get)(struct db_tx *tx, const char *id, struct arena *a, struct task *ret, struct err *err);
+	int (*task_update)(struct db_tx *tx, enum task_status from, const struct task *t, struct err *err);
+	int (*task_note)(struct db_tx *tx, const char *id, const char *message, int64_t now, struct err *err);
+	int (*task_list)(struct db_tx *tx, const struct task_query *q, db_task_fn *fn, void *cls, struct err *err);
+	int (*task_expire)(struct db_tx *tx, int64_t now, int64_t max_rows, int64_t *ret_n, struct err *err);
+	int (*job_insert)(struct db_tx *tx, const char *task_id, struct err *err);
+	int (*job_get)(struct db_tx *tx, const char *task_id, struct arena *a, struct db_job *ret, struct err *err);
+	int (*job_next)(struct db_tx *tx, struct arena *a, struct db_job *ret, struct err *err);
+	int (*job_update)(struct db_tx *tx, const struct db_job *j, struct err *err);
+	int (*job_delete)(struct db_tx *tx, const char *task_id, struct err *err);
+	int (*job_release)(struct db_tx *tx, const char *node, int64_t *ret_n, struct err *err);
+	int (*job_count)(struct db_tx *tx, int64_t *ret_waiting, int64_t *ret_running, struct err *err);
 
 	int (*event_insert)(struct db_tx *tx, const struct db_event *e, struct err *err);
 	int (*event_read)(struct db_tx *tx, int64_t after, int64_t max, db_event_fn *fn, void *cls,

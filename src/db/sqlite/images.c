@@ -607,6 +607,24 @@ int sqlite_location_add(struct db_tx *tx, const char *image_id, const char *url,
 
 /* -- purging ------------------------------------------------------------------------------------ */
 
+int sqlite_location_remove(struct db_tx *tx, const char *image_id, const char *url, int64_t now, struct err *err)
+{
+	static const char sql[] = "UPDATE image_locations SET deleted = 1, deleted_at = ?1, updated_at = ?1,"
+				  " status = 'deleted' WHERE image_id = ?2 AND value = ?3 AND +deleted = 0";
+	AUTO(query_done) struct query q = {0};
+	int r = query_open(tx_conn(tx), sql, &q, err);
+
+	if (r < 0)
+		return r;
+	bind_time(&q, now);
+	bind_text(&q, image_id);
+	bind_text(&q, url);
+	r = query_run(&q, err);
+	if (r == 0 && query_changes(&q) == 0)
+		return err_set(err, ERR_NOT_FOUND, "Image %.64s has no such location.", image_id);
+	return r;
+}
+
 int sqlite_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err)
 {
 #define PURGE(table)                                                                                         \
@@ -616,12 +634,13 @@ int sqlite_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t
 	static const char members[] = PURGE("image_members"), locations[] = PURGE("image_locations");
 #undef PURGE
 	static const char *const all[] = {properties, tags, members, locations};
-	int64_t n = 0;
+	int64_t n = 0, n_tasks;
+	int r;
 
 	for (size_t i = 0; i < ARRAY_LEN(all) && n < max_rows; i++) {
 		AUTO(query_done) struct query q = {0};
-		int r = query_open(tx_conn(tx), all[i], &q, err);
 
+		r = query_open(tx_conn(tx), all[i], &q, err);
 		if (r < 0)
 			return r;
 		bind_time(&q, older_than);
@@ -631,6 +650,8 @@ int sqlite_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t
 			return r;
 		n += query_changes(&q);
 	}
-	*ret_n = n;
-	return 0;
+	r = task_purge(tx, older_than, max_rows - n, &n_tasks, err);
+	if (r == 0)
+		*ret_n = n + n_tasks;
+	return r;
 }

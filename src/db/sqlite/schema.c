@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define IMAGES_REVISION "wallaby_contract01"
-#define GLINT_SCHEMA 2
+#define GLINT_SCHEMA 3
 #define QUOTED(n) QUOTED_(n)
 #define QUOTED_(n) #n
 
@@ -130,6 +130,9 @@ static const char *const used_columns[] = {
 	" FROM image_members",
 	"SELECT id, image_id, value, created_at, updated_at, deleted_at, deleted, meta_data, status"
 	" FROM image_locations",
+	"SELECT id, type, status, owner, expires_at, created_at, updated_at, deleted_at, deleted, image_id, request_id,"
+	" user_id FROM tasks",
+	"SELECT task_id, input, result, message FROM task_info",
 };
 
 /* Revisions before ours, without their _expand/_contract tails. */
@@ -171,7 +174,12 @@ static const char glint_tables[] =
 	"CREATE TABLE IF NOT EXISTS glint_set_aside (driver TEXT NOT NULL, offset INTEGER NOT NULL,"
 	" at INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (driver, offset)) WITHOUT ROWID;"
 	"CREATE TABLE IF NOT EXISTS glint_uploads (image_id TEXT PRIMARY KEY, node TEXT NOT NULL,"
-	" started_at INTEGER NOT NULL) WITHOUT ROWID;"
+	" started_at INTEGER NOT NULL, store TEXT NOT NULL DEFAULT '') WITHOUT ROWID;"
+	"CREATE TABLE IF NOT EXISTS glint_jobs (id INTEGER PRIMARY KEY AUTOINCREMENT, task_id TEXT NOT NULL UNIQUE,"
+	" node TEXT, n_runs INTEGER NOT NULL, is_prepared INTEGER NOT NULL);"
+	"CREATE INDEX IF NOT EXISTS glint_jobs_waiting ON glint_jobs (id) WHERE node IS NULL;"
+	"CREATE INDEX IF NOT EXISTS glint_tasks_created ON tasks (deleted, created_at, id);"
+	"CREATE INDEX IF NOT EXISTS glint_tasks_expiry ON tasks (deleted, expires_at);"
 	"CREATE TABLE IF NOT EXISTS glint_removals (id INTEGER PRIMARY KEY AUTOINCREMENT,"
 	" image_id TEXT NOT NULL, url TEXT NOT NULL, n_attempts INTEGER NOT NULL,"
 	" next_attempt_at INTEGER NOT NULL);"
@@ -301,7 +309,11 @@ static int ensure_glint(struct conn *c, struct err *err)
 		return err_set(err, ERR_INVALID,
 			       "The database was made by a newer glint (schema %d, here %d).", schema,
 			       GLINT_SCHEMA);
-	return schema == GLINT_SCHEMA ? 0 : conn_exec(c, glint_tables, err);
+	if (schema == 1 || schema == 2)
+		r = conn_exec(c, "ALTER TABLE glint_uploads ADD COLUMN store TEXT NOT NULL DEFAULT ''", err);
+	if (r < 0 || schema == GLINT_SCHEMA)
+		return r;
+	return conn_exec(c, glint_tables, err);
 }
 
 int schema_ensure(struct conn *c, struct err *err)

@@ -110,6 +110,7 @@ int sqlite_image_update(struct db_tx *tx, const struct image *before, const stru
 int sqlite_image_delete(struct db_tx *tx, const char *id, int64_t now, struct err *err);
 int sqlite_location_add(struct db_tx *tx, const char *image_id, const char *url, const char *metadata,
 			int64_t now, struct err *err);
+int sqlite_location_remove(struct db_tx *tx, const char *image_id, const char *url, int64_t now, struct err *err);
 int sqlite_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err);
 
 /* The columns of images in the order image_from_row() reads them, of the table under the name i. */
@@ -153,6 +154,22 @@ int sqlite_removal_due(struct db_tx *tx, int64_t now, int64_t max, db_removal_fn
 int sqlite_removal_retry(struct db_tx *tx, int64_t id, int64_t next_attempt_at, struct err *err);
 int sqlite_removal_delete(struct db_tx *tx, int64_t id, struct err *err);
 int sqlite_removal_count(struct db_tx *tx, int64_t *ret_n, int64_t *ret_n_failed_before, struct err *err);
+
+/* tasks.c, jobs.c */
+int sqlite_task_insert(struct db_tx *tx, const struct task *t, struct err *err);
+int sqlite_task_get(struct db_tx *tx, const char *id, struct arena *a, struct task *ret, struct err *err);
+int sqlite_task_update(struct db_tx *tx, enum task_status from, const struct task *t, struct err *err);
+int sqlite_task_note(struct db_tx *tx, const char *id, const char *message, int64_t now, struct err *err);
+int sqlite_task_list(struct db_tx *tx, const struct task_query *q, db_task_fn *fn, void *cls, struct err *err);
+int sqlite_task_expire(struct db_tx *tx, int64_t now, int64_t max_rows, int64_t *ret_n, struct err *err);
+int sqlite_job_insert(struct db_tx *tx, const char *task_id, struct err *err);
+int sqlite_job_get(struct db_tx *tx, const char *task_id, struct arena *a, struct db_job *ret, struct err *err);
+int sqlite_job_next(struct db_tx *tx, struct arena *a, struct db_job *ret, struct err *err);
+int sqlite_job_update(struct db_tx *tx, const struct db_job *j, struct err *err);
+int sqlite_job_delete(struct db_tx *tx, const char *task_id, struct err *err);
+int sqlite_job_release(struct db_tx *tx, const char *node, int64_t *ret_n, struct err *err);
+int sqlite_job_count(struct db_tx *tx, int64_t *ret_waiting, int64_t *ret_running, struct err *err);
+int task_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err);
 
 /* journal.c */
 int sqlite_event_insert(struct db_tx *tx, const struct db_event *e, struct err *err);

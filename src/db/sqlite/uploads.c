@@ -6,7 +6,7 @@
 
 int sqlite_upload_insert(struct db_tx *tx, const struct db_upload *u, struct err *err)
 {
-	static const char sql[] = "INSERT INTO glint_uploads (image_id, node, started_at) VALUES (?, ?, ?)";
+	static const char sql[] = "INSERT INTO glint_uploads (image_id, node, store, started_at) VALUES (?, ?, ?, ?)";
 	AUTO(query_done) struct query q = {0};
 	int r = query_open(tx_conn(tx), sql, &q, err);
 
@@ -14,24 +14,27 @@ int sqlite_upload_insert(struct db_tx *tx, const struct db_upload *u, struct err
 		return r;
 	bind_text(&q, u->image_id);
 	bind_text(&q, u->node);
+	bind_text(&q, u->store);
 	bind_int(&q, u->started_at);
 	return query_insert(&q, "An upload of this image is already under way.", err);
 }
 
-/* The node goes to @a, or is borrowed from the row when it is NULL. */
+/* The texts go to @a, or are borrowed from the row when it is NULL. */
 static int upload_from_row(struct query *q, struct arena *a, struct db_upload *ret, struct err *err)
 {
 	const char *image_id = column_text(q, 0);
+	int r;
 
 	(void)snprintf(ret->image_id, sizeof(ret->image_id), "%s", image_id ?: "");
 	ret->started_at = column_int(q, 2);
-	return column_copy(q, 1, a, &ret->node, err);
+	r = column_copy(q, 1, a, &ret->node, err);
+	return r < 0 ? r : column_copy(q, 3, a, &ret->store, err);
 }
 
 int sqlite_upload_get(struct db_tx *tx, const char *image_id, struct arena *a, struct db_upload *ret,
 		      struct err *err)
 {
-	static const char sql[] = "SELECT image_id, node, started_at FROM glint_uploads WHERE image_id = ?";
+	static const char sql[] = "SELECT image_id, node, started_at, store FROM glint_uploads WHERE image_id = ?";
 	AUTO(query_done) struct query q = {0};
 	struct db_upload u;
 	int r = query_open(tx_conn(tx), sql, &q, err);
@@ -63,7 +66,7 @@ int sqlite_upload_delete(struct db_tx *tx, const char *image_id, struct err *err
 
 int sqlite_upload_list(struct db_tx *tx, const char *node, db_upload_fn *fn, void *cls, struct err *err)
 {
-	static const char sql[] = "SELECT image_id, node, started_at FROM glint_uploads"
+	static const char sql[] = "SELECT image_id, node, started_at, store FROM glint_uploads"
 				  " WHERE ?1 IS NULL OR node = ?1 ORDER BY started_at, image_id";
 	AUTO(query_done) struct query q = {0};
 	int r = query_open(tx_conn(tx), sql, &q, err);
