@@ -5,7 +5,7 @@
  * (1) If the transaction commits, its events exist; if it does not, they never did.
  * (2) message_id is made here, once; every driver and every redelivery carries the same.
  * (3) The subject of all events about an image and its members is the image: a consumer can put
- *     them in order by their sequence. */
+ *     them in order by their sequence. The subject of the events about a task is the task. */
 #include "event.h"
 
 #include <assert.h>
@@ -28,6 +28,11 @@ static const char *const type_names[] = {
 	[EVENT_IMAGE_MEMBER_CREATE] = "image.member.create",
 	[EVENT_IMAGE_MEMBER_UPDATE] = "image.member.update",
 	[EVENT_IMAGE_MEMBER_DELETE] = "image.member.delete",
+	[EVENT_TASK_CREATE] = "task.create",
+	[EVENT_TASK_RUN] = "task.run",
+	[EVENT_TASK_PROCESSING] = "task.processing",
+	[EVENT_TASK_SUCCESS] = "task.success",
+	[EVENT_TASK_FAILURE] = "task.failure",
 };
 
 const char *event_type_name(enum event_type t)
@@ -91,7 +96,7 @@ int event_image_text(struct notify *n, struct db_tx *tx, enum event_type t, enum
 	assert(t <= EVENT_IMAGE_DELETE && t != EVENT_IMAGE_SEND && priority != EVENT_INFO);
 	if (!notify_wants(n, event_type_name(t)))
 		return 0;
-	payload_text(&payload, image_id, text);
+	payload_text(&payload, "Image", image_id, text);
 	return append(n, tx, t, priority, image_id, &payload, clock_now_us(), who, err);
 }
 
@@ -117,4 +122,29 @@ int event_member(struct notify *n, struct db_tx *tx, enum event_type t, const st
 		return 0;
 	payload_member(&payload, t, m, now);
 	return append(n, tx, t, EVENT_INFO, m->image_id, &payload, now, who, err);
+}
+
+int event_task(struct notify *n, struct db_tx *tx, enum event_type t, const struct task *task, const struct origin *who,
+	       struct err *err)
+{
+	AUTO(buf_done) struct buf payload = {0};
+	int64_t now = clock_now_us();
+
+	assert(t >= EVENT_TASK_CREATE && t <= EVENT_TASK_FAILURE);
+	if (!notify_wants(n, event_type_name(t)))
+		return 0;
+	payload_task(&payload, t, task, now);
+	return append(n, tx, t, EVENT_INFO, task->id, &payload, now, who, err);
+}
+
+int event_task_text(struct notify *n, struct db_tx *tx, enum event_type t, enum event_priority priority,
+		    const char *task_id, const char *text, const struct origin *who, struct err *err)
+{
+	AUTO(buf_done) struct buf payload = {0};
+
+	assert(t >= EVENT_TASK_CREATE && t <= EVENT_TASK_FAILURE && priority != EVENT_INFO);
+	if (!notify_wants(n, event_type_name(t)))
+		return 0;
+	payload_text(&payload, "Task", task_id, text);
+	return append(n, tx, t, priority, task_id, &payload, clock_now_us(), who, err);
 }

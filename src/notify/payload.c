@@ -16,6 +16,7 @@
 
 #define PROPERTIES_MAX ((size_t)256 * 1024)
 #define TAGS_MAX ((size_t)96 * 1024)
+#define INPUT_MAX ((size_t)256 * 1024)
 #define TEXT_MAX ((size_t)32 * 1024) /* octets before escaping, which makes at most six of one */
 
 static void write_time(struct jsonw *w, const char *key, int64_t us)
@@ -182,14 +183,14 @@ void payload_image_id(struct buf *out, const struct image *img)
 	jsonw_str(&w, img->id);
 }
 
-void payload_text(struct buf *out, const char *image_id, const char *text)
+void payload_text(struct buf *out, const char *kind, const char *id, const char *text)
 {
 	AUTO(buf_done) struct buf whole = {0};
 	struct jsonw w = jsonw_to(out);
 	size_t n = strnlen(text, TEXT_MAX + 1);
 
-	if (!strstr(text, image_id))
-		buf_addf(&whole, "Image %s: ", image_id);
+	if (!strstr(text, id))
+		buf_addf(&whole, "%s %s: ", kind, id);
 	buf_add(&whole, text, n > TEXT_MAX ? utf8_trim(text, TEXT_MAX) : n);
 	if (n > TEXT_MAX)
 		buf_adds(&whole, " ... (truncated)");
@@ -222,5 +223,44 @@ void payload_member(struct buf *out, enum event_type t, const struct image_membe
 	write_time(&w, "created_at", m->created_at);
 	write_time(&w, "updated_at", m->updated_at);
 	write_deleted(&w, t == EVENT_IMAGE_MEMBER_DELETE, m->deleted_at, now);
+	jsonw_object_end(&w);
+}
+
+/* A member whose value is JSON already. */
+static void write_json(struct jsonw *w, const char *key, const char *json)
+{
+	jsonw_key(w, key);
+	jsonw_raw(w, json ? json : "null", json ? strlen(json) : strlen("null"));
+}
+
+static void write_task(struct jsonw *w, enum event_type t, const struct task *task, int64_t now)
+{
+	write_text(w, "id", task->id);
+	write_text(w, "type", task->type);
+	write_text(w, "status", task_status_name(task->status));
+	write_json(w, "result", t == EVENT_TASK_SUCCESS ? task->result : NULL);
+	write_text(w, "owner", *task->owner ? task->owner : NULL);
+	write_text(w, "message", t == EVENT_TASK_FAILURE ? task->message : NULL);
+	write_time(w, "expires_at", task->expires_at ? task->expires_at : now);
+	write_time(w, "created_at", task->created_at);
+	write_time(w, "updated_at", task->updated_at);
+	write_deleted(w, task->deleted, task->deleted_at, now);
+}
+
+void payload_task(struct buf *out, enum event_type t, const struct task *task, int64_t now)
+{
+	AUTO(arena_done) struct arena a = {0};
+	const char *input = task->input ? task_redact_json(&a, task->input) : NULL;
+	bool fits = !input || strlen(input) <= INPUT_MAX;
+	struct jsonw w = jsonw_to(out);
+
+	out->failed |= task->input && !input;
+	jsonw_object(&w);
+	write_task(&w, t, task, now);
+	write_text(&w, "task_id", task->id);
+	write_text(&w, "task_type", task->type);
+	write_json(&w, "task_input", fits ? input : NULL);
+	if (!fits)
+		write_bool(&w, "truncated", true);
 	jsonw_object_end(&w);
 }

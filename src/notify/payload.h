@@ -16,7 +16,11 @@
 void payload_image(struct buf *out, enum event_type t, const struct image *img, const char *backend,
 		   int64_t now);
 void payload_image_id(struct buf *out, const struct image *img);
-/* @text, with the id in front unless it is in it; cut, and saying so, if it is very long. */
-void payload_text(struct buf *out, const char *image_id, const char *text);
+/* @text, with @kind ("Image") and the id in front unless the id is in it; cut, and saying so, if it is very
+ * long. */
+void payload_text(struct buf *out, const char *kind, const char *id, const char *text);
 void payload_send(struct buf *out, const struct send_report *report);
 void payload_member(struct buf *out, enum event_type t, const struct image_member *m, int64_t now);
+/* INFO of task.*; @now: what expires_at is while the task has no end. An input too long to send is null, and
+ * then `"truncated": true` is the last member. */
+void payload_task(struct buf *out, enum event_type t, const struct task *task, int64_t now);

@@ -176,9 +176,9 @@ static void test_text(void **state)
 {
 	struct buf b = {0};
 
-	payload_text(&b, "c0ff", "Failed to upload image data for image c0ff: \"full\"\n");
+	payload_text(&b, "Image", "c0ff", "Failed to upload image data for image c0ff: \"full\"\n");
 	check(&b, "\"Failed to upload image data for image c0ff: \\\"full\\\"\\n\"");
-	payload_text(&b, "c0ff", "Image storage media is full");
+	payload_text(&b, "Image", "c0ff", "Image storage media is full");
 	check(&b, "\"Image c0ff: Image storage media is full\"");
 }
 
@@ -276,7 +276,7 @@ static void test_huge_text_is_truncated_openly(void **state)
 	AUTO(buf_done) struct buf b = {0};
 	json_t *json;
 
-	payload_text(&b, "c0ff", text);
+	payload_text(&b, "Image", "c0ff", text);
 	assert_true(b.len < PAYLOAD_MAX);
 	json = parsed(&b);
 	assert_non_null(strstr(json_string_value(json), "\xc3\xa9 ... (truncated)"));
