@@ -332,30 +332,14 @@ static void kafka_close(void *state)
 
 static const char *const schemes[] = {"kafka", NULL};
 
-const struct notify_driver notify_driver_kafka = {
-	.version = NOTIFY_DRIVER_VERSION,
-	.name = "messaging",
-	.summary = "produce each notification to Kafka",
-	.schemes = schemes,
-	.options = kafka_options,
-	.url_section = KAFKA_SECTION,
-	.state_size = sizeof(struct kafka_driver),
-	.check = kafka_check,
-	.open = kafka_open,
-	.deliver = kafka_deliver,
-	.close = kafka_close,
-};
+/* clang-format off */
+#define KAFKA_DRIVER(its_name, its_summary) { \
+	.version = NOTIFY_DRIVER_VERSION, .name = (its_name), .summary = (its_summary), \
+	.schemes = schemes, .options = kafka_options, .url_section = KAFKA_SECTION, \
+	.state_size = sizeof(struct kafka_driver), .check = kafka_check, \
+	.open = kafka_open, .deliver = kafka_deliver, .close = kafka_close }
+/* clang-format on */
 
-const struct notify_driver notify_driver_kafka_v2 = {
-	.version = NOTIFY_DRIVER_VERSION,
-	.name = "messagingv2",
-	.summary = "produce each notification to Kafka; the same as messaging",
-	.schemes = schemes,
-	.options = kafka_options,
-	.url_section = KAFKA_SECTION,
-	.state_size = sizeof(struct kafka_driver),
-	.check = kafka_check,
-	.open = kafka_open,
-	.deliver = kafka_deliver,
-	.close = kafka_close,
-};
+const struct notify_driver notify_driver_kafka = KAFKA_DRIVER("messaging", "produce each notification to Kafka");
+const struct notify_driver notify_driver_kafka_v2 =
+	KAFKA_DRIVER("messagingv2", "produce each notification to Kafka; the same as messaging");
