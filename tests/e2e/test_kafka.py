@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notifications over Kafka: what oslo.messaging's own listener gets, and a cluster that is away."""
+"""Notifications over Kafka: what oslo.messaging's own listener gets, a cluster that is away, TLS and logins."""
 import json
 import subprocess
 import threading
 import time
+import urllib.parse
 
 import pytest
 
-from broker import free_port
+from broker import Certificates, free_port
 from consumers import Listener
 from harness import A, B, BINARY, wait_for
 from kafka_cluster import Cluster
+from kafka_front import MECHANISMS, METADATA, Front
 
 pytestmark = [
     pytest.mark.glint_only,
@@ -177,3 +179,101 @@ def test_wrong_configuration(servers):
     assert done.returncode != 0
     said = done.stdout + done.stderr
     assert 'sasl_mechanism' in said and 's3cret' not in said
+
+
+# -- TLS and logins --------------------------------------------------------------------------------------
+
+USER, PASSWORD = 'us3r,=@x', 's3cr:t/%"\u00fc'
+CREDENTIALS = f'{urllib.parse.quote(USER, safe="")}:{urllib.parse.quote(PASSWORD, safe="")}@'
+
+
+@pytest.fixture(scope='module')
+def certificates(tmp_path_factory):
+    return Certificates(tmp_path_factory.mktemp('tls'))
+
+
+def arrives(server, cluster):
+    """Everything there is so far."""
+    delivered(server)
+    found = [d['message_id'] for p in cluster.messages('notifications.info') for d in documents(p)]
+    assert found and sorted(found) == sorted(row['message_id'] for row in server.journal())
+
+
+def trouble(server):
+    """The one line about it. It has no password, in whatever form."""
+    wait_for(lambda: own_lines(server, 'in trouble'), server.root, 'line about the trouble')
+    said = server.log.read_text() + server.said()
+    assert PASSWORD not in said and urllib.parse.quote(PASSWORD, safe='') not in said
+    line, = own_lines(server, 'in trouble')
+    return line
+
+
+@pytest.mark.parametrize('host', ['localhost', '127.0.0.1'])
+def test_tls(servers, cluster, certificates, host):
+    own = certificates.signed('address', 'subjectAltName=IP:127.0.0.1')
+    with Front(cluster, host, certificates.server if host == 'localhost' else own) as front:
+        server = servers(config(front.url(), security_protocol='SSL', ssl_cafile=certificates.ca))
+        server.client(A).new()
+        arrives(server, cluster)
+
+
+def test_tls_with_a_certificate_of_our_own(servers, cluster, certificates):
+    certificate, key = certificates.client
+    with Front(cluster, 'localhost', certificates.server, client_ca=certificates.ca) as front:
+        server = servers(config(front.url(), security_protocol='SSL', ssl_cafile=certificates.ca,
+                                ssl_client_cert_file=certificate, ssl_client_key_file=key))
+        server.client(A).new()
+        arrives(server, cluster)
+        assert set(front.peers) == {'test client'}
+
+
+@pytest.mark.parametrize('case', ['other authority', 'authorities of the system', 'other host name', 'no TLS there'])
+def test_tls_that_is_refused(servers, cluster, certificates, case):
+    """Nothing is sent to whom we cannot be sure of; the events wait until we can be."""
+    ca = {'other authority': certificates.other_ca, 'authorities of the system': None}.get(case, certificates.ca)
+    shown = {'other host name': certificates.signed('elsewhere', 'subjectAltName=DNS:elsewhere'),
+             'no TLS there': None}.get(case, certificates.server)
+    with Front(cluster, 'localhost', shown, users={USER: PASSWORD}) as front:
+        server = servers(config(front.url(CREDENTIALS), security_protocol='SASL_SSL', ssl_cafile=ca))
+        server.client(A).new()
+        line = trouble(server)
+        assert ('certificate verify failed' if shown else 'SSL handshake failed') in line
+        assert front.requests == []
+        status = json.loads(server.run('notifications', 'status', '--json').stdout)
+        waiting, = [d for d in status['drivers'] if d['driver'] == 'messagingv2']
+        assert waiting['behind'] == 1
+        if case == 'other host name':
+            front.certificate = certificates.server
+            arrives(server, cluster)
+            assert own_lines(server, 'well again')
+
+
+@pytest.mark.parametrize('mechanism', list(MECHANISMS))
+def test_login(servers, cluster, certificates, mechanism):
+    """User and password are those of the URL, to the character."""
+    with Front(cluster, 'localhost', certificates.server, users={USER: PASSWORD}, mechanisms=[mechanism]) as front:
+        server = servers(config(front.url(CREDENTIALS), security_protocol='SASL_SSL', ssl_cafile=certificates.ca,
+                                sasl_mechanism=mechanism))
+        server.client(A).new()
+        arrives(server, cluster)
+        assert set(front.logins) == {(mechanism, USER)}
+        assert front.refused == 0
+
+
+@pytest.mark.parametrize('mechanism', list(MECHANISMS))
+def test_login_that_is_refused(servers, cluster, mechanism):
+    """One line says so; once the broker knows the password, everything arrives."""
+    with Front(cluster, users={USER: 'another'}, mechanisms=[mechanism]) as front:
+        server = servers({'DEFAULT': {'debug': 'true'},
+                          **config(front.url(CREDENTIALS), security_protocol='SASL_PLAINTEXT',
+                                   sasl_mechanism=mechanism)})
+        create_many(server, 2, 5, 2)
+        line = trouble(server)
+        assert 'no such user or password' in line
+        wait_for(lambda: front.refused >= 3, server.root, 'more attempts')
+        trouble(server)
+        assert METADATA not in front.requests and not front.logins
+        front.users[USER] = PASSWORD
+        arrives(server, cluster)
+        wait_for(lambda: own_lines(server, 'well again'), server.root, 'line about its end')
+        trouble(server)
