@@ -306,7 +306,7 @@ static void consumer_close(void *state)
 
 	if (wire_is_open(&c->wire))
 		give_back(c);
-	wire_close(&c->wire);
+	wire_done(&c->wire);
 	buf_done(&c->body);
 	buf_done(&c->unpacked);
 	rabbit_options_done(&c->options);

@@ -480,7 +480,7 @@ static void rabbit_close(void *state)
 {
 	struct rabbit *rb = state;
 
-	wire_close(&rb->wire);
+	wire_done(&rb->wire);
 	queues_done(&rb->queues);
 	flights_done(&rb->flights);
 	rabbit_options_done(&rb->options);

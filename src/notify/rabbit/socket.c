@@ -2,7 +2,9 @@
  * notify/rabbit/socket.c -- the socket below a connection, with TLS or without.
  *
  * The checks of a broker's certificate are OpenSSL's own, made within the handshake: the chain, and
- * that the certificate is for the host (a name or an address) that we wanted. */
+ * that the certificate is for the host (a name or an address) that we wanted.
+ *
+ * librabbitmq gets addresses only: it would wait for a name as long as that takes. */
 #include "socket.h"
 
 #include <arpa/inet.h>
@@ -76,12 +78,18 @@ static bool set_version(SSL_CTX *tls, const char *version)
 	       SSL_CTX_set_max_proto_version(tls, number) == 1;
 }
 
+static bool is_address(const char *host)
+{
+	unsigned char address[sizeof(struct in6_addr)];
+
+	return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
+}
+
 static bool set_host(SSL_CTX *tls, const char *host)
 {
 	X509_VERIFY_PARAM *param = SSL_CTX_get0_param(tls);
-	unsigned char address[sizeof(struct in6_addr)];
 
-	if (inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1)
+	if (is_address(host))
 		return X509_VERIFY_PARAM_set1_ip_asc(param, host) == 1;
 	return X509_VERIFY_PARAM_set1_host(param, host, 0) == 1;
 }
@@ -97,15 +105,35 @@ static int load_files(amqp_socket_t *s, SSL_CTX *tls, const struct rabbit_option
 	return 0;
 }
 
+/* What the callbacks of a handshake need, and find out. */
+struct handshake {
+	const char *name; /* that we have for the broker; NULL: an address */
+	int problem;      /* X509_V_..., why its certificate was not accepted */
+};
+
+static struct handshake *handshake_of(const SSL *tls)
+{
+	return SSL_CTX_get_app_data(SSL_get_SSL_CTX(tls));
+}
+
 /* OpenSSL tells only here what it does not like about a certificate. */
 static int note_verdict(int ok, X509_STORE_CTX *store)
 {
-	const SSL *tls = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-	int *problem = SSL_CTX_get_app_data(SSL_get_SSL_CTX(tls));
+	struct handshake *h =
+		handshake_of(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
 
-	if (!ok && problem)
-		*problem = X509_STORE_CTX_get_error(store);
+	if (!ok && h)
+		h->problem = X509_STORE_CTX_get_error(store);
 	return ok;
+}
+
+/* librabbitmq would tell the broker the address that it was given, for the name that is wanted. */
+static void say_name(const SSL *tls, int where, int value)
+{
+	struct handshake *h = handshake_of(tls);
+
+	if (h && where == SSL_CB_HANDSHAKE_START)
+		(void)SSL_set_tlsext_host_name((SSL *)tls, h->name);
 }
 
 static int set_up_tls(amqp_socket_t *s, const struct rabbit_options *o, const char *host, struct err *err)
@@ -118,6 +146,7 @@ static int set_up_tls(amqp_socket_t *s, const struct rabbit_options *o, const ch
 	amqp_ssl_socket_set_verify_peer(s, o->tls_check_chain);
 	amqp_ssl_socket_set_verify_hostname(s, false); /* it knows no addresses; OpenSSL does */
 	SSL_CTX_set_verify(tls, o->tls_check_chain ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, note_verdict);
+	SSL_CTX_set_info_callback(tls, say_name);
 	if (!set_version(tls, o->tls_version) || (o->tls_check_host && !set_host(tls, host)))
 		return err_set(err, ERR_UNAVAILABLE, "TLS cannot be set up for '%s'", host);
 	return 0;
@@ -135,20 +164,40 @@ static void set_limits(int fd, int heartbeat_s)
 	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
 
-/* *ret_problem: X509_V_..., why the broker's certificate was not accepted. */
-static int open_socket(amqp_socket_t *s, const struct rabbit_options *o, const struct transport_host *host,
-		       struct timeval *left, int *ret_problem)
+static int open_socket(amqp_socket_t *s, const char *address, int port, int64_t deadline_us)
 {
-	SSL_CTX *tls = o->tls ? amqp_ssl_socket_get_context(s) : NULL;
-	int status;
+	struct timeval left = socket_time_left(deadline_us);
 
-	if (tls)
-		SSL_CTX_set_app_data(tls, ret_problem);
 	errno = 0;
 	ERR_clear_error();
-	status = amqp_socket_open_noblock(s, host->host, host->port, left);
-	if (tls)
-		SSL_CTX_set_app_data(tls, NULL); /* does not touch errno */
+	return amqp_socket_open_noblock(s, address, port, &left);
+}
+
+/* One after the other until one takes us; each gets its share of the time. */
+static int open_any(amqp_socket_t *s, const struct addresses *found, int port, int64_t deadline_us)
+{
+	int status = AMQP_STATUS_SOCKET_ERROR;
+
+	for (size_t i = 0; i < found->n && status != AMQP_STATUS_OK; i++) {
+		int64_t now = clock_mono_us(), share = (deadline_us - now) / (int64_t)(found->n - i);
+
+		status = open_socket(s, found->text[i], port, now + share);
+	}
+	return status;
+}
+
+/* The handshake takes place within this call only. */
+static int open_with_tls(amqp_socket_t *s, const struct addresses *found, const struct transport_host *host,
+			 int64_t deadline_us, int *ret_problem)
+{
+	SSL_CTX *tls = amqp_ssl_socket_get_context(s);
+	struct handshake h = {is_address(host->host) ? NULL : host->host, X509_V_OK};
+	int status;
+
+	SSL_CTX_set_app_data(tls, &h);
+	status = open_any(s, found, host->port, deadline_us);
+	SSL_CTX_set_app_data(tls, NULL); /* does not touch errno */
+	*ret_problem = h.problem;
 	return status;
 }
 
@@ -163,20 +212,32 @@ static int unreachable(int status, int problem, struct err *err)
 	return err_set(err, ERR_UNAVAILABLE, "cannot be reached: %s", socket_problem(status));
 }
 
-int socket_connect(amqp_connection_state_t conn, const struct rabbit_options *o,
-		   const struct transport_host *host, int64_t deadline_us, struct err *err)
+static int set_up(amqp_connection_state_t conn, const struct rabbit_options *o, const char *host,
+		  amqp_socket_t **ret, struct err *err)
 {
 	amqp_socket_t *s = o->tls ? amqp_ssl_socket_new(conn) : amqp_tcp_socket_new(conn);
-	struct timeval left = socket_time_left(deadline_us);
-	int r = 0, status, problem = X509_V_OK;
 
 	if (!s)
 		return err_nomem(err);
-	if (o->tls)
-		r = set_up_tls(s, o, host->host, err);
+	*ret = s;
+	return o->tls ? set_up_tls(s, o, host, err) : 0;
+}
+
+int socket_connect(amqp_connection_state_t conn, const struct rabbit_options *o,
+		   const struct transport_host *host, struct resolver *resolver, int64_t deadline_us,
+		   struct err *err)
+{
+	struct addresses found = {0};
+	amqp_socket_t *s = NULL;
+	int r = resolver_ask(resolver, host->host, deadline_us, &found, err);
+	int status, problem = X509_V_OK;
+
+	if (r == 0)
+		r = set_up(conn, o, host->host, &s, err);
 	if (r < 0)
 		return r;
-	status = open_socket(s, o, host, &left, &problem);
+	status = o->tls ? open_with_tls(s, &found, host, deadline_us, &problem)
+			: open_any(s, &found, host->port, deadline_us);
 	if (status != AMQP_STATUS_OK)
 		return unreachable(status, problem, err);
 	set_limits(amqp_socket_get_sockfd(s), o->heartbeat_s);

@@ -494,14 +494,18 @@ int wire_open(struct wire *w, const struct rabbit_options *o, const struct trans
 	bool is_secret = strcmp(host->user, host->password) != 0;
 	int r;
 
-	*w = (struct wire){.options = o, .confirm = w->confirm, .content = w->content, .cls = w->cls};
+	*w = (struct wire){.options = o,
+			   .confirm = w->confirm,
+			   .content = w->content,
+			   .cls = w->cls,
+			   .resolver = w->resolver};
 	w->password = is_secret ? host->password : NULL;
 	(void)snprintf(w->peer, sizeof(w->peer), strchr(host->host, ':') ? "[%.255s]:%u" : "%.255s:%u",
 		       host->host, host->port);
 	w->conn = amqp_new_connection();
 	if (!w->conn)
 		return err_nomem(err);
-	r = socket_connect(w->conn, o, host, deadline_us, err);
+	r = socket_connect(w->conn, o, host, &w->resolver, deadline_us, err);
 	if (r < 0) {
 		drop(w);
 		return err_wrap(err, r, "broker %s", w->peer);
@@ -516,6 +520,12 @@ void wire_close(struct wire *w)
 	if (w->conn && wire_wait_for_room(w, 0) == 1)
 		(void)amqp_send_method(w->conn, 0, AMQP_CONNECTION_CLOSE_METHOD, &args);
 	drop(w);
+}
+
+void wire_done(struct wire *w)
+{
+	wire_close(w);
+	resolver_done(&w->resolver);
 }
 
 /* -- publishing --------------------------------------------------------------------------------- */

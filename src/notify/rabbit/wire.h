@@ -6,6 +6,7 @@
 #include <amqp.h>
 
 #include "options.h"
+#include "resolve.h"
 
 struct buf;
 struct err;
@@ -32,6 +33,7 @@ struct wire {
 	wire_confirm_fn *confirm; /* NULL: nothing is published here */
 	wire_content_fn *content; /* NULL: nothing is consumed here */
 	void *cls;
+	struct resolver resolver; /* kept from connection to connection */
 	struct wire_answer answer;
 	uint64_t last_tag; /* of what was published on this connection */
 	bool gathering;    /* what is sent may wait for more to travel with */
@@ -41,12 +43,13 @@ struct wire {
 	char close_text[256];
 };
 
-/* Connects, logs in, opens the channel. @w is zeroed or closed; the callbacks are kept. On failure
- * it is closed. */
+/* Connects, logs in, opens the channel. @w is zeroed or closed; callbacks and resolver are kept. On
+ * failure it is closed. */
 int wire_open(struct wire *w, const struct rabbit_options *o, const struct transport_host *host,
 	      int64_t deadline_us, struct err *err);
 /* Says goodbye without waiting for an answer. A zeroed or closed one is fine. */
 void wire_close(struct wire *w);
+void wire_done(struct wire *w); /* closes it for good */
 bool wire_is_open(const struct wire *w);
 
 /* The calls below close @w when they fail. */
