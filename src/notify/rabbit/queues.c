@@ -42,8 +42,9 @@ void queues_done(struct queues *q)
 void queues_forget(struct queues *q)
 {
 	q->confirming = false;
+	q->looked_us = 0; /* who was thrown out with us gets time to come back */
 	for (size_t i = 0; i < q->n; i++)
-		q->all[i].declared = false;
+		q->all[i].declared = q->all[i].deserted = false;
 }
 
 struct queue *queues_get(struct queues *q, size_t topic, enum event_priority priority)
@@ -163,16 +164,6 @@ static int explain(const struct wire *w, const char *kind, const char *name, int
 	return err_wrap(err, r, "declaring %s '%s'", kind, name);
 }
 
-/* What a look later on is compared with. */
-static void note_first(struct queues *q, struct queue *queue, const struct wire *w)
-{
-	if (q->looked_us == 0)
-		q->looked_us = clock_mono_us();
-	if (!queue->known)
-		queue->n_messages = w->answer.n_messages;
-	queue->known = true;
-}
-
 int queues_declare(struct queues *q, struct queue *queue, struct wire *w, int64_t deadline_us,
 		   struct err *err)
 {
@@ -186,11 +177,12 @@ int queues_declare(struct queues *q, struct queue *queue, struct wire *w, int64_
 	r = declare_queue(q, queue, false, w, deadline_us, err);
 	if (r < 0)
 		return explain(w, "queue", queue->name, r, err);
-	note_first(q, queue, w);
 	r = bind_queue(q, queue, w, deadline_us, err);
 	if (r == 0)
 		r = ask_for_confirms(q, w, deadline_us, err);
 	queue->declared = r == 0;
+	if (q->looked_us == 0)
+		q->looked_us = clock_mono_us();
 	return r;
 }
 
@@ -200,28 +192,34 @@ static void say_unread(const struct queue *queue, const struct wire *w, uint32_t
 {
 	log_warning(LOGGER, NULL,
 		    "nobody reads queue '%s' of broker %s, and it grows: %" PRIu32
-		    " messages wait in it, %" PRIu32 " when last seen. Let a consumer read it, or bound it "
+		    " messages wait in it, %" PRIu32 " at the last look. Let a consumer read it, or bound it "
 		    "with [glint] rabbit_queue_max_length or "
 		    "rabbit_queue_message_ttl, or take the driver out of the configuration",
 		    queue->name, w->peer, w->answer.n_messages, before);
 }
 
-/* Compares what the broker has just said about @queue with what it said before. */
+static void say_read(const struct queue *queue, const struct wire *w)
+{
+	log_info(LOGGER, NULL,
+		 "queue '%s' of broker %s is read again: %" PRIu32 " consumers, %" PRIu32
+		 " messages wait in it",
+		 queue->name, w->peer, w->answer.n_consumers, w->answer.n_messages);
+}
+
+/* Compares what the broker has just said about @queue with what it said at the last look. */
 static void see(struct queue *queue, const struct wire *w)
 {
 	const struct wire_answer *now = &w->answer;
-	bool grows = now->n_messages > queue->n_messages;
+	bool grows = queue->deserted && now->n_messages > queue->n_messages;
 
 	if (!queue->unread && now->n_consumers == 0 && grows) {
 		say_unread(queue, w, queue->n_messages);
 		queue->unread = true;
 	} else if (queue->unread && (now->n_consumers > 0 || now->n_messages == 0)) {
-		log_info(LOGGER, NULL,
-			 "queue '%s' of broker %s is read again: %" PRIu32 " consumers, %" PRIu32
-			 " messages wait in it",
-			 queue->name, w->peer, now->n_consumers, now->n_messages);
+		say_read(queue, w);
 		queue->unread = false;
 	}
+	queue->deserted = now->n_consumers == 0;
 	queue->n_messages = now->n_messages;
 }
 

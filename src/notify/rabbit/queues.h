@@ -10,7 +10,7 @@
 struct queue {
 	char name[256]; /* also the routing key */
 	bool declared;  /* on the connection that there is */
-	bool known;     /* it has been seen before, and then had: */
+	bool deserted;  /* the last look on that connection found no consumer, but: */
 	uint32_t n_messages;
 	bool unread; /* we have said that nobody reads it */
 };
@@ -20,7 +20,7 @@ struct queues {
 	struct queue *all; /* n_topics * 3, those of one topic side by side */
 	size_t n;
 	bool confirming;   /* the channel has been asked for confirmations */
-	int64_t looked_us; /* 0: nothing was ever declared */
+	int64_t looked_us; /* the last look, or the first declaration on the connection; 0: none yet */
 };
 
 int queues_init(struct queues *q, const struct rabbit_options *o, struct err *err);
@@ -38,5 +38,6 @@ int queues_declare(struct queues *q, struct queue *queue, struct wire *w, int64_
 int queues_declare_as(const struct rabbit_options *o, const char *name, const char *key, struct wire *w,
 		      int64_t deadline_us, struct err *err);
 
-/* Looks at those declared, if that is due, and logs when one that nobody reads grows. */
+/* Looks at those declared, if that is due. Logs when one grows between two looks that find no consumer,
+ * and when that has ended. */
 int queues_look(struct queues *q, struct wire *w, int64_t deadline_us, struct err *err);
