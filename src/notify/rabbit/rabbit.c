@@ -8,7 +8,10 @@
  *     comes back with RETRY because the broker is slow, the next call goes on waiting for it.
  * (4) Of a long batch a part may still be unconfirmed when deliver() comes back with UNDER_WAY, so that
  *     the broker has something to do while the relay fetches more. (3) holds for it.
- * (5) No call lasts much longer than WAIT_US without progress, whatever the broker does.
+ * (5) A message for which the broker has no queue comes back before it is confirmed. That ends the
+ *     connection, and (2) does the rest: the queue is declared again, and what was not confirmed
+ *     published again.
+ * (6) No call lasts much longer than WAIT_US without progress, whatever the broker does.
  *
  * A message the broker closes the channel for because of its size is remembered (too_large), the rest
  * is published again up to it, and then it is rejected. Problems are told by the relay, as the story of
@@ -51,7 +54,8 @@ struct rabbit {
 	struct queues queues;
 	struct flights flights;
 	size_t next_host;
-	bool shuffled, ever_open, idle_trouble;
+	bool shuffled, ever_open;
+	unsigned n_idle_failures;        /* to renew a connection for which there is nothing to do */
 	int64_t pause_us, not_before_us; /* no connecting until then */
 	int64_t progress_us;             /* when the last confirmation came, or the first was waited for */
 	int64_t too_large; /* offset of an event that the broker refuses for its size; 0: none */
@@ -332,6 +336,14 @@ static int complain(struct rabbit *rb, struct err *err)
 
 /* -- the vtable --------------------------------------------------------------------------------- */
 
+static void log_no_queue(const struct rabbit *rb, const struct err *err)
+{
+	log_warning(LOGGER, NULL,
+		    "driver '%s': %s. Has somebody deleted it? It is declared again, and what was not "
+		    "confirmed is published again",
+		    rb->driver->name, err_story(err));
+}
+
 /* A connection that stood may turn out to be dead only now, or have been told limits that hold no more;
  * then there is a second try. So there is after a message too large, up to that one. */
 static int deliver_all(struct rabbit *rb, const struct db_event *batch, struct err *err)
@@ -350,6 +362,8 @@ static int deliver_all(struct rabbit *rb, const struct db_event *batch, struct e
 			r = queues_look(&rb->queues, &rb->wire, clock_mono_us() + WAIT_US, err);
 		if (r == 0)
 			r = work_on(rb, batch, err);
+		if (r < 0 && stood && rb->wire.no_queue)
+			log_no_queue(rb, err);
 		again = r < 0 && r != ERR_NO_MEMORY && (stood || learn_too_large(rb));
 	}
 	return r;
@@ -359,6 +373,22 @@ static void trim(struct buf *b)
 {
 	if (b->cap > KEEP_MAX)
 		buf_done(b);
+}
+
+/* Told at the second failure: if there is an event before that, the relay tells it. */
+static void idle_failed(struct rabbit *rb, const struct err *err)
+{
+	if (++rb->n_idle_failures == 2)
+		log_warning(LOGGER, NULL, "driver '%s' has lost its connection; no event waits for it: %s",
+			    rb->driver->name, err_story(err));
+}
+
+static void idle_went_well(struct rabbit *rb)
+{
+	if (rb->n_idle_failures >= 2)
+		log_info(LOGGER, NULL, "driver '%s' is connected again, to broker %s", rb->driver->name,
+			 rb->wire.peer);
+	rb->n_idle_failures = 0;
 }
 
 static enum delivery rabbit_deliver(void *state, const struct db_event *batch, size_t n, size_t *ret_n_safe,
@@ -372,6 +402,9 @@ static enum delivery rabbit_deliver(void *state, const struct db_event *batch, s
 	if (r < 0)
 		return DELIVERY_RETRY;
 	r = deliver_all(rb, batch, err);
+	if (r == 0)
+		idle_went_well(rb);
+	rb->n_idle_failures = 0; /* now the relay tells what is wrong, and its end */
 	under_way = r == 0 && rb->flights.n_flying > 0 && is_enough(rb);
 	*ret_n_safe = flights_landed(&rb->flights) / rb->options.n_topics;
 	flights_retire(&rb->flights, *ret_n_safe * rb->options.n_topics);
@@ -412,13 +445,10 @@ static void rabbit_idle(void *state)
 	r = look_after(rb, &err);
 	if (r < 0 && clock_mono_us() >= rb->not_before_us)
 		r = look_after(rb, &err);
-	if (r < 0 && !rb->idle_trouble)
-		log_warning(LOGGER, NULL, "driver '%s' has lost its connection; no event waits for it: %s",
-			    rb->driver->name, err_story(&err));
-	if (r == 0 && rb->idle_trouble)
-		log_info(LOGGER, NULL, "driver '%s' is connected again, to broker %s", rb->driver->name,
-			 rb->wire.peer);
-	rb->idle_trouble = r < 0;
+	if (r < 0)
+		idle_failed(rb, &err);
+	else
+		idle_went_well(rb);
 }
 
 static int rabbit_check(const struct notify_driver_config *config, struct err *err)

@@ -3,6 +3,8 @@
  * answers as RabbitMQ does, or plays a trick at one step of the first connection and behaves on the next.
  * The frames expected are those of the running system. */
 #include <arpa/inet.h>
+#include <dlfcn.h>
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -47,6 +49,7 @@ enum trick {
 	WRONG_CONFIRMS, /* of messages that there are not; the rest goes on as it should */
 	NACK,
 	SILENCE,
+	NO_QUEUE, /* from the second message of the first connection on */
 };
 
 static struct broker {
@@ -55,12 +58,14 @@ static struct broker {
 	pthread_t thread;
 	enum trick trick;
 	unsigned step;    /* the trick is played when this frame of the first connection has come */
+	bool always_first; /* every connection is one to play tricks on */
 	bool multiple;    /* confirm all at once, when N_EVENTS have come */
 	size_t too_large; /* bodies of this size and more are refused */
 
 	pthread_mutex_t lock; /* guards: */
-	bool stopping;
-	unsigned n_connections, n_steps;
+	bool stopping, hang_up;
+	unsigned n_connections, n_steps, n_looks;
+	unsigned n_messages, n_consumers; /* of every queue */
 	struct buf frames; /* all of the last connection */
 	struct buf bodies; /* of all that was confirmed, one a line */
 } broker = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -146,7 +151,10 @@ static void send_declared(int fd)
 	begin_method(&b, 50, 11);
 	put_number(&b, 1, 1);
 	buf_adds(&b, "q");
-	put_number(&b, 0, 8);
+	pthread_mutex_lock(&broker.lock);
+	put_number(&b, broker.n_messages, 4);
+	put_number(&b, broker.n_consumers, 4);
+	pthread_mutex_unlock(&broker.lock);
 	send_frame(fd, 1, 1, &b);
 }
 
@@ -158,6 +166,32 @@ static void send_confirm(int fd, unsigned method, uint64_t tag, bool multiple)
 	put_number(&b, tag, 8);
 	put_number(&b, multiple, 1);
 	send_frame(fd, 1, 1, &b);
+}
+
+static void put_short_string(struct buf *b, const char *s)
+{
+	put_number(b, strlen(s), 1);
+	buf_adds(b, s);
+}
+
+/* As RabbitMQ does it: the message comes back, then it is confirmed. */
+static void send_back(int fd, const struct buf *body, uint64_t tag)
+{
+	AUTO(buf_done) struct buf method = {0}, header = {0};
+
+	begin_method(&method, 60, 50);
+	put_number(&method, 312, 2);
+	put_short_string(&method, "NO_ROUTE");
+	put_short_string(&method, "glance");
+	put_short_string(&method, "notifications.info");
+	send_frame(fd, 1, 1, &method);
+	put_number(&header, 60, 2);
+	put_number(&header, 0, 2);
+	put_number(&header, body->len, 8);
+	put_number(&header, 0, 2);
+	send_frame(fd, 2, 1, &header);
+	send_frame(fd, 3, 1, body);
+	send_confirm(fd, 80, tag, false);
 }
 
 static void send_close(int fd, unsigned channel, unsigned class, unsigned method, const char *text)
@@ -260,6 +294,10 @@ static void confirm(struct session *s)
 		send_confirm(s->fd, 120, s->n_published, false);
 		return;
 	}
+	if (s->first && broker.trick == NO_QUEUE && s->n_published >= 2) {
+		send_back(s->fd, &s->body, s->n_published);
+		return;
+	}
 	keep_body(s);
 	if (!broker.multiple)
 		send_confirm(s->fd, 80, s->n_published, false);
@@ -287,6 +325,15 @@ static void take_body(struct session *s, const char *payload, size_t n)
 	buf_reset(&s->body);
 }
 
+static void count_look(const char *payload)
+{
+	const char *flags = payload + 7 + (unsigned char)payload[6];
+
+	pthread_mutex_lock(&broker.lock);
+	broker.n_looks += *flags & 1; /* passive */
+	pthread_mutex_unlock(&broker.lock);
+}
+
 static void answer_method(struct session *s, const char *payload)
 {
 	unsigned class = get_number(payload, 2), method = get_number(payload + 2, 2);
@@ -301,9 +348,10 @@ static void answer_method(struct session *s, const char *payload)
 		begin_method(&b, 20, 11);
 		put_number(&b, 0, 4);
 		send_frame(s->fd, 1, 1, &b);
-	} else if (class == 50 && method == 10)
+	} else if (class == 50 && method == 10) {
+		count_look(payload);
 		send_declared(s->fd);
-	else if ((class == 40 || class == 50 || class == 85) && (method == 10 || method == 20))
+	} else if ((class == 40 || class == 50 || class == 85) && (method == 10 || method == 20))
 		send_method(s->fd, 1, class, method + 1);
 }
 
@@ -343,6 +391,18 @@ static bool is_stopping(void)
 	return stopping;
 }
 
+/* Once, if it was told to. */
+static bool hangs_up(void)
+{
+	bool hang_up;
+
+	pthread_mutex_lock(&broker.lock);
+	hang_up = broker.hang_up;
+	broker.hang_up = false;
+	pthread_mutex_unlock(&broker.lock);
+	return hang_up;
+}
+
 /* False at the end of the connection. */
 static bool fill(int fd, struct buf *in)
 {
@@ -351,7 +411,7 @@ static bool fill(int fd, struct buf *in)
 	ssize_t n;
 
 	while (poll(&p, 1, 5) == 0)
-		if (is_stopping())
+		if (is_stopping() || hangs_up())
 			return false;
 	n = recv(fd, room, 65536, 0);
 	if (n > 0)
@@ -404,7 +464,7 @@ static void *broker_main(void *arg)
 		broker.n_connections++;
 		buf_reset(&broker.frames);
 		pthread_mutex_unlock(&broker.lock);
-		serve(fd, broker.n_connections == 1);
+		serve(fd, broker.n_connections == 1 || broker.always_first);
 	}
 	return NULL;
 }
@@ -416,10 +476,11 @@ static void broker_start(enum trick trick, unsigned step)
 
 	broker.trick = trick;
 	broker.step = step;
-	broker.multiple = false;
+	broker.multiple = broker.always_first = false;
 	broker.too_large = 0;
-	broker.stopping = false;
-	broker.n_connections = broker.n_steps = 0;
+	broker.stopping = broker.hang_up = false;
+	broker.n_connections = broker.n_steps = broker.n_looks = 0;
+	broker.n_messages = broker.n_consumers = 0;
 	broker.listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(broker.listen_fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	assert_int_equal(listen(broker.listen_fd, 8), 0);
@@ -472,6 +533,8 @@ static void make_events(void)
 	}
 }
 
+static const char *host = "127.0.0.1";
+
 static int try_open(const char *name, const char *options, struct err *err)
 {
 	static const char *const topics[] = {"notifications"};
@@ -494,7 +557,7 @@ static int try_open(const char *name, const char *options, struct err *err)
 		       options);
 	if (conf_read_text(conf, "test.conf", text, strlen(text), NULL, NULL, err) < 0)
 		fail_msg("%s", err->text);
-	(void)snprintf(url, sizeof(url), "rabbit://u:" SECRET "@127.0.0.1:%u/", broker.port);
+	(void)snprintf(url, sizeof(url), "rabbit://u:" SECRET "@%s:%u/", host, broker.port);
 	assert_int_equal(transport_parse(url, &transport, err), 0);
 	config.conf = conf;
 	config.transport = &transport;
@@ -612,13 +675,13 @@ static unsigned own_log_count(const char *text)
 	"69"                                                                                                 \
 	"6f6e732e696e666f0000000000ce"
 #define CONFIRM "010001000000050055000a00ce"
-#define PUBLISH "01000100000021003c0028000006676c616e6365126e6f74696669636174696f6e732e696e666f00ce"
+#define PUBLISH "01000100000021003c0028000006676c616e6365126e6f74696669636174696f6e732e696e666f01ce" /* mandatory */
 #define HEADER                                                                                               \
 	"0200010000002b003c00000000000000000193f800106170706c69636174696f6e2f6a736f6e057574662d380000000002" \
 	"00"                                                                                                 \
 	"ce"
 
-/* In this order, octet for octet. */
+/* In this order, octet for octet; one bit is ours. */
 static void test_frames(void **state)
 {
 	struct err err = {0};
@@ -827,6 +890,44 @@ static void test_nack(void **state)
 	broker_forget();
 }
 
+/* A queue that is gone, found out by the second message: what went nowhere is published again, once there
+ * is a queue; said once. */
+static void test_no_queue(void **state)
+{
+	struct err err = {0};
+	size_t n_safe;
+
+	broker_start(NO_QUEUE, 0);
+	open_driver("messagingv2", "");
+	assert_int_equal(deliver(0, 1, &n_safe, &err), DELIVERY_DELIVERED);
+	assert_int_equal(deliver(1, N_EVENTS - 1, &n_safe, &err), DELIVERY_DELIVERED);
+	assert_int_equal(own_log_count("has no queue for 'notifications.info'"), 1);
+	close_driver();
+	broker_stop_keeping();
+	assert_int_equal(broker.n_connections, 2);
+	assert_int_equal(count_frames(QUEUE), 1); /* on the second one */
+	assert_int_equal(count_bodies(), N_EVENTS);
+	assert_bodies_in_order();
+	broker_forget();
+}
+
+/* Nor is there a queue after it was declared: that is trouble, told to the relay, and no endless loop. */
+static void test_never_a_queue(void **state)
+{
+	struct err err = {0};
+	size_t n_safe;
+
+	broker_start(NO_QUEUE, 0);
+	broker.always_first = true;
+	open_driver("messagingv2", "");
+	assert_int_equal(deliver(0, N_EVENTS, &n_safe, &err), DELIVERY_RETRY);
+	assert_int_equal(n_safe, 1);
+	assert_non_null(strstr(err.text, "has no queue for"));
+	assert_int_equal(own_log_count("has no queue for"), 0);
+	close_driver();
+	broker_stop();
+}
+
 static void test_too_large(void **state)
 {
 	static char payload[3000];
@@ -889,6 +990,182 @@ static void test_mute(void **state)
 	broker_stop();
 }
 
+/* -- names ---------------------------------------------------------------------------------------- */
+
+static pthread_mutex_t names = PTHREAD_MUTEX_INITIALIZER; /* who has it keeps the name service hanging */
+
+/* libc's, but for one name. */
+int getaddrinfo(const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **ret)
+{
+	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+	*(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+	if (name && strcmp(name, "hangs.test") == 0) {
+		pthread_mutex_lock(&names);
+		pthread_mutex_unlock(&names);
+		return EAI_AGAIN;
+	}
+	return real(name, port, hints, ret);
+}
+
+/* A name service that does not answer is one more broker that cannot be reached, and stops nobody from
+ * leaving. */
+static void test_hanging_name(void **state)
+{
+	struct err err = {0};
+	int64_t started = clock_mono_us();
+	size_t n_safe;
+
+	pthread_mutex_lock(&names);
+	host = "hangs.test";
+	open_driver("messagingv2", "");
+	host = "127.0.0.1";
+	assert_int_equal(deliver(0, 1, &n_safe, &err), DELIVERY_RETRY);
+	assert_in_range(clock_mono_us() - started, 5 * SECOND, 15 * SECOND);
+	assert_non_null(strstr(err.text, "hangs.test"));
+	assert_non_null(strstr(err.text, "does not answer"));
+	started = clock_mono_us();
+	close_driver();
+	assert_true(clock_mono_us() - started < SECOND);
+	pthread_mutex_unlock(&names);
+}
+
+static void test_names(void **state)
+{
+	struct err err = {0};
+	size_t n_safe;
+
+	broker_start(NO_TRICK, 0);
+	host = "localhost"; /* maybe ::1 at first */
+	open_driver("messagingv2", "");
+	host = "127.0.0.1";
+	assert_int_equal(deliver(0, 1, &n_safe, &err), DELIVERY_DELIVERED);
+	close_driver();
+	broker_stop();
+}
+
+/* -- queues that nobody reads ---------------------------------------------------------------------- */
+
+/* Until the broker was looked at once more. */
+static void look_at(unsigned n_messages, unsigned n_consumers)
+{
+	int64_t until = clock_mono_us() + 60 * SECOND;
+	unsigned before, n;
+
+	pthread_mutex_lock(&broker.lock);
+	broker.n_messages = n_messages;
+	broker.n_consumers = n_consumers;
+	before = n = broker.n_looks;
+	pthread_mutex_unlock(&broker.lock);
+	while (n == before && clock_mono_us() < until) {
+		driver->idle(state_of_driver);
+		(void)poll(NULL, 0, 5);
+		pthread_mutex_lock(&broker.lock);
+		n = broker.n_looks;
+		pthread_mutex_unlock(&broker.lock);
+	}
+	assert_int_equal(n, before + 1);
+}
+
+static void open_and_look_often(void)
+{
+	struct err err = {0};
+	size_t n_safe;
+
+	broker_start(NO_TRICK, 0);
+	open_driver("messagingv2", "[glint]\nrabbit_queue_check_interval = 1");
+	assert_int_equal(deliver(0, 1, &n_safe, &err), DELIVERY_DELIVERED);
+}
+
+static void assert_said(unsigned n_begin, unsigned n_end)
+{
+	assert_int_equal(own_log_count("nobody reads queue 'notifications.info'"), n_begin);
+	assert_int_equal(own_log_count("is read again"), n_end);
+}
+
+/* Two looks without a consumer and something more at the second one: said once, and once that it ended. */
+static void test_unread(void **state)
+{
+	open_and_look_often();
+	look_at(5, 0);
+	assert_said(0, 0);
+	look_at(5, 0);
+	assert_said(0, 0);
+	look_at(6, 0);
+	assert_said(1, 0);
+	look_at(7, 0);
+	assert_said(1, 0);
+	look_at(7, 1);
+	assert_said(1, 1);
+	look_at(9, 1);
+	look_at(12, 0); /* has grown while there was one */
+	assert_said(1, 1);
+	close_driver();
+	broker_stop();
+}
+
+static void lose_connection(void)
+{
+	int64_t until = clock_mono_us() + 60 * SECOND;
+	unsigned n = 1;
+
+	pthread_mutex_lock(&broker.lock);
+	broker.hang_up = true;
+	pthread_mutex_unlock(&broker.lock);
+	while (n == 1 && clock_mono_us() < until) {
+		driver->idle(state_of_driver);
+		(void)poll(NULL, 0, 5);
+		pthread_mutex_lock(&broker.lock);
+		n = broker.n_connections;
+		pthread_mutex_unlock(&broker.lock);
+	}
+	assert_int_equal(n, 2);
+}
+
+/* After a reconnect the queue has grown and the consumers are still on their way: that is no alarm. */
+static void test_late_consumers(void **state)
+{
+	struct err err = {0};
+	int64_t began;
+	size_t n_safe;
+
+	open_and_look_often();
+	look_at(5, 1);
+	look_at(5, 0);
+	lose_connection();
+	began = clock_mono_us();
+	assert_int_equal(deliver(1, 1, &n_safe, &err), DELIVERY_DELIVERED);
+	look_at(9, 0);
+	assert_in_range(clock_mono_us() - began, SECOND, 60 * SECOND); /* a whole interval later */
+	assert_said(0, 0);
+	look_at(20, 1);
+	assert_said(0, 0);
+	close_driver();
+	broker_stop();
+}
+
+/* A loss that nobody waits for is not told at once: an event may come, and then the relay tells it. */
+static void test_lost_while_idle(void **state)
+{
+	struct err err = {0};
+	size_t n_safe;
+
+	broker_start(NO_TRICK, 0);
+	open_driver("messagingv2", "");
+	assert_int_equal(deliver(0, 1, &n_safe, &err), DELIVERY_DELIVERED);
+	broker_stop();
+	driver->idle(state_of_driver);
+	assert_int_equal(deliver(1, 1, &n_safe, &err), DELIVERY_RETRY);
+	driver->idle(state_of_driver);
+	assert_int_equal(own_log_count("has lost its connection"), 0);
+	driver->idle(state_of_driver);
+	driver->idle(state_of_driver);
+	assert_int_equal(own_log_count("has lost its connection"), 1);
+	close_driver();
+}
+
+/* -- what is wrong from the start ------------------------------------------------------------------ */
+
 static void assert_refused(const char *options, const char *because)
 {
 	struct err err = {0};
@@ -943,7 +1220,9 @@ int main(void)
 		TEST(test_quorum),    TEST(test_tricks),         TEST(test_nack),
 		TEST(test_too_large), TEST(test_wrong_confirms), TEST(test_refused_options),
 		TEST(test_silence),   TEST(test_mute),           TEST(test_insecure_is_told),
-		TEST(test_promptly),  TEST(test_under_way),
+		TEST(test_promptly),  TEST(test_under_way),      TEST(test_no_queue),
+		TEST(test_never_a_queue), TEST(test_hanging_name), TEST(test_names),
+		TEST(test_unread),    TEST(test_late_consumers), TEST(test_lost_while_idle),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

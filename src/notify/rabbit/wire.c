@@ -160,6 +160,20 @@ static int take_confirm(struct wire *w, const amqp_method_t *m, struct err *err)
 	return 0;
 }
 
+/* A message that has come back. The rest of it is not read: the connection ends here, and so it is as
+ * unconfirmed as whatever else went to the queue that is not there. */
+static int take_return(struct wire *w, const amqp_basic_return_t *back, struct err *err)
+{
+	char key[256], story[320];
+
+	if (!w->confirm)
+		return unexpected(w, "basic.return", err);
+	copy_text(w, key, sizeof(key), back->routing_key);
+	(void)snprintf(story, sizeof(story), "has no queue for '%.200s' (any more)", key);
+	w->no_queue = true;
+	return lost(w, story, err);
+}
+
 static int take_content(struct wire *w, const amqp_frame_t *f, struct err *err)
 {
 	struct err why = {0};
@@ -178,6 +192,8 @@ static int take_on_channel(struct wire *w, const amqp_frame_t *f, struct err *er
 	case AMQP_BASIC_ACK_METHOD:
 	case AMQP_BASIC_NACK_METHOD:
 		return take_confirm(w, m, err);
+	case AMQP_BASIC_RETURN_METHOD:
+		return take_return(w, m->decoded, err);
 	case AMQP_BASIC_DELIVER_METHOD:
 	case AMQP_BASIC_CANCEL_METHOD:
 		return take_content(w, f, err);
@@ -530,6 +546,9 @@ void wire_done(struct wire *w)
 
 /* -- publishing --------------------------------------------------------------------------------- */
 
+/* `mandatory`, which Glance does not say, is the one bit in which we differ. Consumers cannot see it; to
+ * us it is the difference between an event for which there is no queue (somebody has deleted it, its node
+ * of a cluster is down) and one that is safe: the broker confirms both. */
 int wire_publish(struct wire *w, const char *key, const struct buf *body, struct err *err)
 {
 	amqp_table_entry_t compression = text_entry("compression", "application/x-gzip");
@@ -547,7 +566,7 @@ int wire_publish(struct wire *w, const char *key, const struct buf *body, struct
 	gather(w, true);
 	errno = 0;
 	status = amqp_basic_publish(w->conn, CHANNEL, amqp_cstring_bytes(w->options->exchange),
-				    amqp_cstring_bytes(key), 0, 0, &p, octets);
+				    amqp_cstring_bytes(key), 1, 0, &p, octets);
 	if (status != AMQP_STATUS_OK)
 		return lost_status(w, status, err);
 	w->last_tag++;

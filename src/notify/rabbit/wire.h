@@ -41,6 +41,7 @@ struct wire {
 	char why[128];     /* ... for this reason */
 	int close_code;    /* with which the broker closed channel or connection; 0: it did not */
 	char close_text[256];
+	bool no_queue; /* it gave a message back: the queue that there was is no more */
 };
 
 /* Connects, logs in, opens the channel. @w is zeroed or closed; callbacks and resolver are kept. On
@@ -59,7 +60,8 @@ int wire_call(struct wire *w, amqp_method_number_t request, void *args, amqp_met
 	      int64_t deadline_us, struct err *err);
 /* A request on the channel that has no answer. */
 int wire_send(struct wire *w, amqp_method_number_t request, void *args, struct err *err);
-/* Without waiting for its confirmation, which is asked for by then; its tag is w->last_tag. */
+/* Without waiting for its confirmation, which is asked for by then; its tag is w->last_tag. If there is
+ * no queue for it, it comes back before it is confirmed: the connection ends with w->no_queue. */
 int wire_publish(struct wire *w, const char *key, const struct buf *body, struct err *err);
 /* What was published lately may be waiting to travel with more: it leaves now. */
 void wire_send_all(struct wire *w);
