@@ -5,6 +5,7 @@ It has its own name, cookie, epmd, data and log, so any number can run beside ea
 that the machine runs anyway. What a test does to it (alarms, users, queues) goes over the distribution
 port by erl_call, which takes milliseconds where rabbitmqctl takes seconds.
 """
+import errno
 import os
 import random
 import re
@@ -143,14 +144,17 @@ class Broker:
         if self.epmd is None:
             self.epmd = self.spawn('epmd', ['epmd', '-address', '127.0.0.1', '-port', str(self.epmd_port),
                                             '-relaxed_command_check'])
-        server, = glob('/usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server')
-        self.process = self.spawn('stdout', [server, '-noinput'])
+        self.process = self.spawn('stdout', self.command())
         return self.wait_up() if wait else self
 
     def spawn(self, name, command):
         with open(self.logs / name, 'ab') as out:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.root,
                                     env=self.environment(), start_new_session=True)
+
+    def command(self):
+        server, = glob('/usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server')
+        return [server, '-noinput']
 
     def wait_up(self):
         """Until it has finished starting; then its ports answer and `call` works."""
@@ -273,3 +277,71 @@ class Broker:
         """A transport_url."""
         path = '' if vhost == '/' else urllib.parse.quote(vhost, safe='')
         return f'rabbit://{self.USER}:{self.password}@{host}:{port or self.port}/{path}'
+
+
+# -- a small disk --------------------------------------------------------------------------------------
+
+class SmallDisk:
+    """A file system of its own over a directory: of `size`, and seen by those only who go in by `enter`. It lasts
+    until close(), whoever ends before. NotPermitted where the system allows no such thing."""
+    class NotPermitted(Exception):
+        pass
+
+    def __init__(self, directory, size):
+        self.directory = Path(directory)
+        me = [] if os.getuid() == 0 else ['--map-root-user']
+        self.keeper = subprocess.Popen(
+            ['unshare', '--mount', *me, 'sh', '-c', 'mount -t tmpfs -o "size=$1" none "$0" && echo mounted && exec cat',
+             str(self.directory), size], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if self.keeper.stdout.readline() != 'mounted\n':
+            self.close()
+            raise self.NotPermitted(self.keeper.stderr.read())
+
+    @property
+    def enter(self):
+        """What stands before a command that shall see it."""
+        me = [] if os.getuid() == 0 else ['--user', '--preserve-credentials']
+        return ['nsenter', f'--target={self.keeper.pid}', '--mount', *me, '--']
+
+    @property
+    def filler(self):
+        return Path(f'/proc/{self.keeper.pid}/root{self.directory}/filler')
+
+    def fill(self):
+        """To the last octet."""
+        with open(self.filler, 'wb', buffering=0) as f:
+            step = 1 << 26
+            while step:
+                try:
+                    os.posix_fallocate(f.fileno(), os.fstat(f.fileno()).st_size, step)
+                except OSError as e:
+                    assert e.errno == errno.ENOSPC
+                    step //= 2
+
+    def clear(self):
+        self.filler.unlink()
+
+    def close(self):
+        self.keeper.stdin.close()
+        self.keeper.wait(DEADLINE)
+
+
+class SmallBroker(Broker):
+    """What it has to keep it keeps on a SmallDisk. It raises no alarm before that is full."""
+    SIZE = '64m'
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.disk = SmallDisk(self.root / 'mnesia', self.SIZE)
+
+    def command(self):
+        return [*self.disk.enter, *super().command()]
+
+    def wait_up(self):
+        super().wait_up()
+        self.call('rabbit_disk_monitor:set_disk_free_limit(0)')
+        return self
+
+    def close(self):
+        super().close()
+        self.disk.close()

@@ -1,35 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """The broker is away, in every way in which a broker can be: for the API that is nothing, and nothing is lost.
 
-Each case: 200 creates by 8 clients while the broker is well, then 200 more, every tenth image with two
-changes, that begin while it is well and go on while it is not. The numbers that the same gave with Glance
-25.1: up to 143 of 200 events lost, requests that took 43 s.
+Each case: rounds of 200 creates by 8 clients while the broker is well, one during which it goes away, and
+as many again while it is away; every tenth image gets two changes. The numbers that one such round gave with
+Glance 25.1: up to 143 of 200 events lost, requests that took 43 s.
 
 What must hold: every request is answered, and as fast as before; the log driver goes on; one line in the
 log when the trouble begins and one when it ends; after the broker's return all events come, in the order
 of each image, what comes twice is the same to the octet.
-
-How fast is 'as fast as before': the 99th percentile during the outage is at most 1.2 times that of before
-plus NOISE. NOISE is there because the 99th of 200 requests is the second-slowest, which on a small machine
-that runs broker, clients and service at once says more about the scheduler than about us. A request that
-waited for the broker would wait as long as the outage lasts: seconds.
 """
 import http.client
 import json
 import re
+import statistics
 import threading
 import time
 import uuid
 
 import pytest
 
+from broker import BOOT_SECONDS, SmallBroker, SmallDisk
 from consumers import Drain
 from harness import A, read_events, wait_for
 
 pytestmark = pytest.mark.glint_only
 
 CREATES, CLIENTS = 200, 8
-NOISE = 0.15   # seconds
+ROUNDS = 8
+GRAIN = 0.001  # seconds; p99s of 4 to 6 ms are measured no better
 RETURN = 5.0   # seconds from the broker's return until everything is there
 
 
@@ -96,8 +94,9 @@ class Crowd:
         assert len(self.images) == CREATES
         return self
 
-    def p99(self):
-        return sorted(self.times)[len(self.times) * 99 // 100 - 1]
+
+def p99(crowd):
+    return sorted(crowd.times)[len(crowd.times) * 99 // 100 - 1]
 
 
 # -- ways to be away -----------------------------------------------------------------------------------
@@ -151,6 +150,18 @@ class DiskFull(Case):
 
     def end(self):
         self.broker.disk_alarm(False)
+
+
+class FileSystemFull(Case):
+    """Not nearly: see test_file_system_full."""
+
+    def begin(self):
+        self.broker.disk.fill()
+        self.ended = self.broker.process.wait(BOOT_SECONDS)
+
+    def end(self):
+        self.broker.disk.clear()
+        self.broker.start()
 
 
 class WrongPassword(Case):
@@ -219,32 +230,45 @@ def check_messages(server, messages, images):
     assert firsts == journal
 
 
-@pytest.fixture
-def config(broker, vhost):
-    """Durable, or else what the broker has confirmed would be gone when it is killed: that is up to it."""
+def rounds(server):
+    return [Crowd(server).start().join() for _ in range(ROUNDS)]
+
+
+def wait_logged(server):
+    """The log driver has written all that there is, although the other one could not; its message_ids."""
+    wanted = {row['message_id'] for row in server.journal()}
+    wait_for(lambda: wanted <= {e.doc['message_id'] for e in read_events(server.log)}, server.root, 'events in the log')
+    return wanted
+
+
+def durable(broker, vhost):
+    """A configuration. Durable, or else what the broker has confirmed would be gone when it is killed: that is up
+    to it."""
     return {'oslo_messaging_notifications': {'driver': ['messagingv2', 'log'], 'transport_url': broker.url(vhost)},
             'oslo_messaging_rabbit': {'amqp_durable_queues': 'true'}}
 
 
-@pytest.mark.parametrize('kind', CASES, ids=lambda kind: kind.__name__)
-def test_outage(broker, vhost, servers, config, kind):
-    case = kind(broker, vhost)
-    server = servers(config)
-    before = Crowd(server).start().join()
+@pytest.fixture
+def config(broker, vhost):
+    return durable(broker, vhost)
+
+
+def play(case, server):
+    broker, vhost = case.broker, case.vhost
+    Crowd(server).start().join()  # everything has been done once
+    before = rounds(server)
     with Drain(broker, vhost, durable=True) as drain:
         messages = drain.ids({row['message_id'] for row in server.journal()})
 
-    during = Crowd(server).start()
-    during.answered(20)
+    change = Crowd(server).start()
+    change.answered(20)
     case.begin()
     began = time.monotonic()
     try:
-        during.join()
+        during = [change.join(), *rounds(server)]
         if case.lines:
             wait_line(server, 'in trouble')
-        wanted = {row['message_id'] for row in server.journal()}
-        wait_for(lambda: wanted <= {e.doc['message_id'] for e in read_events(server.log)}, server.root,
-                 'events in the log file')  # which the log driver has written although the other one could not
+        wanted = wait_logged(server)
         time.sleep(max(0, began + case.seconds - time.monotonic()))  # the outage has a length; this waits for nothing
     finally:
         case.end()
@@ -252,12 +276,60 @@ def test_outage(broker, vhost, servers, config, kind):
     with Drain(broker, vhost, durable=True) as drain:
         messages = messages + drain.ids(wanted - {m.id for m in messages}, RETURN)
     late = time.monotonic() - back
-
-    print(f'{kind.__name__}: p99 {before.p99() * 1000:.0f} ms before, {during.p99() * 1000:.0f} ms during, slowest '
-          f'{max(during.times) * 1000:.0f} ms; all there {late:.1f} s after; {len(messages) - len(wanted)} twice')
-    check_messages(server, messages, set(before.images + during.images))
-    assert during.p99() <= 1.2 * before.p99() + NOISE
+    print(f'{type(case).__name__}: all there {late:.1f} s after its return; {len(messages) - len(wanted)} twice')
+    check_messages(server, messages, {row['subject'] for row in server.journal()})
     check_lines(server, broker, case.lines)
+    check_times(type(case).__name__, before, during)
+
+
+def check_times(what, before, during):
+    """The 99th percentile of a round while the broker is away against that of a round before: the median of each,
+    because of a p99 of 5 ms a moment of somebody else's makes 10. The round in which the broker goes is one of
+    them and has 4 to 30 ms: to stop or to die RabbitMQ takes one of two cores. That none of its requests waits for
+    the broker shows in the slowest: it would wait as long as the outage lasts, 4 s and more.
+
+    In 5 runs of every case the median was 0.6 to 1.21 times that of before: once 0.1 ms above the bar."""
+    print(f'{what}: p99 {ms([median_p99(before)])} ms before, {ms([median_p99(during)])} ms during; of the rounds '
+          f'{ms(map(p99, before))} before, {ms(map(p99, during))} during; slowest {ms([slowest(during)])} ms')
+    assert median_p99(during) <= 1.2 * median_p99(before) + GRAIN
+    assert slowest(during) < 1
+
+
+def median_p99(crowds):
+    return statistics.median(p99(crowd) for crowd in crowds)
+
+
+def ms(values):
+    return ' '.join(f'{value * 1000:.1f}' for value in values)
+
+
+def slowest(crowds):
+    return max(t for crowd in crowds for t in crowd.times)
+
+
+@pytest.mark.parametrize('kind', CASES, ids=lambda kind: kind.__name__)
+def test_outage(broker, vhost, servers, config, kind):
+    play(kind(broker, vhost), servers(config))
+
+
+@pytest.fixture
+def small_broker(tmp_path):
+    try:
+        broker = SmallBroker(tmp_path / 'small broker')
+    except SmallDisk.NotPermitted as e:
+        pytest.skip(f'no file system of our own: {e}')
+    try:
+        yield broker.start()
+    finally:
+        broker.close()
+
+
+def test_file_system_full(small_broker, servers):
+    """Full to the last octet, so that not even an alarm is raised. RabbitMQ dies of that in the middle of what it
+    does, and has to be started again when there is room."""
+    case = FileSystemFull(small_broker, '/')
+    play(case, servers(durable(small_broker, '/')))
+    assert case.ended
 
 
 def test_down_at_the_start(broker, vhost, servers, config):
@@ -284,20 +356,39 @@ def test_declared_differently(broker, vhost, servers, config):
     with broker.client(vhost) as client:
         client.channel().queue_declare('notifications.info', durable=False, auto_delete=False)
     server = servers(config)
-    during = Crowd(server).start().join()
+    during = rounds(server)
     line, = wait_line(server, 'in trouble')
     assert 'notifications.info' in line and 'amqp_durable_queues' in line  # it says what, and what to do about it
-    wanted = {row['message_id'] for row in server.journal()}
-    wait_for(lambda: wanted <= {e.doc['message_id'] for e in read_events(server.log)}, server.root, 'log file')
+    wanted = wait_logged(server)
     with broker.client(vhost) as client:
         client.channel().queue_delete('notifications.info')
     wait_line(server, 'well again', RETURN)
     with Drain(broker, vhost, durable=True) as drain:
         messages = drain.ids(wanted, RETURN)
-    check_messages(server, messages, set(during.images))
+    check_messages(server, messages, {image for crowd in during for image in crowd.images})
     check_lines(server, broker, True)
-    before = Crowd(server).start().join()  # that is, after
-    assert during.p99() <= 1.2 * before.p99() + NOISE
+    check_times('DeclaredDifferently', rounds(server), during)  # before is after
+
+
+def test_queue_deleted_by_hand(broker, vhost, servers, config):
+    """While events go to it, and again. What is in it goes with it; nothing that comes later may: the broker would
+    confirm it all the same."""
+    server = servers(config)
+    with broker.client(vhost) as client:
+        channel = client.channel()
+        for _ in range(3):
+            crowd = Crowd(server).start()
+            crowd.answered(50)
+            channel.queue_delete('notifications.info')
+            last = server.journal()[-1]['offset']
+            crowd.join()
+            Crowd(server).start().join()  # that one may have been at its end
+    wanted = {row['message_id'] for row in server.journal() if row['offset'] > last}
+    with Drain(broker, vhost, queues=['notifications.info']) as drain:
+        messages = drain.ids(wanted, RETURN)
+    late = [m.id for m in messages if m.id in wanted]
+    assert list(dict.fromkeys(late)) == [row['message_id'] for row in server.journal() if row['offset'] > last]
+    assert any('has no queue for' in line for line in service_lines(server))
 
 
 def test_stopping_while_the_broker_is_frozen(broker, vhost, servers, config):
