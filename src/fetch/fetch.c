@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * fetch/fetch.c -- one download at a time through libcurl's multi interface, driven from inside the calls of
+ * its reader: what arrives while the reader is not asking waits in the socket.
+ *
+ * A connection that breaks is opened again where it stopped, if the source can show by a validator that
+ * it still has the same. Redirects are followed here, one request each, because each of them has to pass
+ * the rules; and each socket is judged by the address that it is about to be connected to. */
+#include "internal.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+
+#define READ_MAX CURL_MAX_READ_SIZE
+#define BUFFER_MAX (2 * (size_t)READ_MAX) /* what one step may bring, mostly */
+#define POLL_MS 500
+#define PAUSE_MS 500
+#define HEADER_OCTETS_MAX 65536
+#define VALIDATOR_MAX 256
+#define SECOND INT64_C(1000000)
+
+enum phase { WAITING_FOR_HEAD, READING_BODY, FINISHED };
+
+struct head {
+	long status;
+	int64_t length;             /* -1: not told */
+	int64_t range_first, range_total; /* of Content-Range; -1 */
+	bool encoded;               /* the octets are not the thing itself */
+	char etag[VALIDATOR_MAX], modified[VALIDATOR_MAX], location[4096];
+	size_t n_octets;
+};
+
+struct fetch {
+	const struct fetch_options *options;
+	CURLM *multi;
+	CURL *easy;
+	CURLU *url;
+	struct curl_slist *headers, *resolved;
+	enum phase phase;
+	struct head head;           /* of the answer under way */
+	char validator[VALIDATOR_MAX]; /* "" : it cannot be gone on with */
+	int64_t size, got;          /* of the whole; -1 */
+	unsigned n_redirects, n_resumes;
+	bool refused;               /* an address was, by the rules */
+	bool paused;
+
+	unsigned char *buffer;      /* what came and was not asked for yet */
+	size_t n_buffered, buffer_at;
+
+	int64_t window_at, window_got; /* of the rate */
+	int64_t left_at;               /* when the reader last went away with something */
+	CURLcode result;
+};
+
+static void init_curl(void)
+{
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+/* -- what curl calls ------------------------------------------------------------------------------ */
+
+static curl_socket_t open_socket(void *cls, curlsocktype purpose, struct curl_sockaddr *sa)
+{
+	struct fetch *f = cls;
+	struct address a;
+
+	if (purpose != CURLSOCKTYPE_IPCXN || !address_of_socket(&sa->addr, sa->addrlen, &a) ||
+	    !rules_allow_address(f->options->rules, &a)) {
+		f->refused = true;
+		return CURL_SOCKET_BAD;
+	}
+	return socket(sa->family, sa->socktype | SOCK_CLOEXEC, sa->protocol);
+}
+
+static bool take_value(const char *line, size_t n, const char *name, char *out, size_t size)
+{
+	size_t k = strlen(name);
+
+	if (n <= k || strncasecmp(line, name, k) != 0 || line[k] != ':')
+		return false;
+	line += k + 1;
+	n -= k + 1;
+	while (n > 0 && (line[0] == ' ' || line[0] == '\t')) {
+		line++;
+		n--;
+	}
+	while (n > 0 && (line[n - 1] == '\r' || line[n - 1] == '\n' || line[n - 1] == ' '))
+		n--;
+	snprintf(out, size, "%.*s", (int)(n < size ? n : 0), line); /* one too long is none */
+	return true;
+}
+
+static bool parse_number(const char **text, int64_t *ret)
+{
+	const char *p = *text;
+	int64_t n = 0;
+
+	for (; *p >= '0' && *p <= '9'; p++) {
+		if (n > (INT64_MAX - 9) / 10)
+			return false;
+		n = n * 10 + (*p - '0');
+	}
+	if (p == *text)
+		return false;
+	*text = p;
+	*ret = n;
+	return true;
+}
+
+/* "bytes 10-19/20"; anything else leaves range_first -1. */
+static void parse_content_range(struct head *h, const char *value)
+{
+	int64_t first, last, total;
+
+	if (strncasecmp(value, "bytes ", 6) != 0)
+		return;
+	value += 6;
+	if (!parse_number(&value, &first) || *value++ != '-' || !parse_number(&value, &last) || *value++ != '/' ||
+	    !parse_number(&value, &total) || *value || last < first || last + 1 != total)
+		return;
+	h->range_first = first;
+	h->range_total = total;
+}
+
+static void begin_head(struct head *h)
+{
+	*h = (struct head){.length = -1, .range_first = -1, .range_total = -1, .n_octets = h->n_octets};
+}
+
+static void take_header(struct head *h, const char *line, size_t n)
+{
+	char value[VALIDATOR_MAX];
+	const char *p = value;
+
+	if (n > 5 && strncasecmp(line, "HTTP/", 5) == 0)
+		begin_head(h); /* of the next answer: 100 comes before the real one */
+	else if (take_value(line, n, "Content-Length", value, sizeof(value)))
+		h->length = parse_number(&p, &h->length) ? h->length : -1;
+	else if (take_value(line, n, "Content-Range", value, sizeof(value)))
+		parse_content_range(h, value);
+	else if (take_value(line, n, "Content-Encoding", value, sizeof(value)))
+		h->encoded = *value && strcasecmp(value, "identity") != 0;
+	else if (!take_value(line, n, "ETag", h->etag, sizeof(h->etag)) &&
+		 !take_value(line, n, "Last-Modified", h->modified, sizeof(h->modified)))
+		(void)take_value(line, n, "Location", h->location, sizeof(h->location));
+}
+
+static size_t on_header(char *line, size_t size, size_t n, void *cls)
+{
+	struct fetch *f = cls;
+
+	f->head.n_octets += n;
+	if (f->head.n_octets > HEADER_OCTETS_MAX)
+		return 0;
+	take_header(&f->head, line, n);
+	if (n <= 2 && (line[0] == '\r' || line[0] == '\n')) {
+		curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &f->head.status);
+		if (f->head.status >= 200)
+			f->phase = READING_BODY;
+	}
+	return n;
+}
+
+/* The body of an answer that is no image is not read. */
+static bool is_wanted(const struct fetch *f)
+{
+	return f->head.status == 200 || f->head.status == 206;
+}
+
+static size_t on_body(char *data, size_t size, size_t n, void *cls)
+{
+	struct fetch *f = cls;
+
+	if (!is_wanted(f))
+		return n;
+	if (n > BUFFER_MAX - f->n_buffered) {
+		f->paused = true;
+		return CURL_WRITEFUNC_PAUSE;
+	}
+	memcpy(f->buffer + f->n_buffered, data, n); /* it is read from only when curl is not at work */
+	f->n_buffered += n;
+	return n;
+}
+
+/* -- driving -------------------------------------------------------------------------------------- */
+
+static int check_cancelled(const struct fetch *f, struct err *err)
+{
+	if (f->options->cancelled && atomic_load(f->options->cancelled))
+		return err_set(err, ERR_GONE, "The download was cancelled.");
+	return 0;
+}
+
+static void look_for_end(struct fetch *f)
+{
+	struct CURLMsg *msg;
+	int n;
+
+	while ((msg = curl_multi_info_read(f->multi, &n))) {
+		if (msg->msg != CURLMSG_DONE)
+			continue;
+		f->result = msg->data.result;
+		f->phase = FINISHED;
+	}
+}
+
+/* ERR_TIMEOUT after stall_timeout_us in which fewer octets came than min_rate asks for, or none. */
+static int check_rate(struct fetch *f, struct err *err)
+{
+	int64_t now = clock_mono_us(), age = now - f->window_at, least;
+
+	if (age < f->options->stall_timeout_us)
+		return 0;
+	least = f->options->min_rate * (age / SECOND);
+	if (f->got - f->window_got <= 0 || f->got - f->window_got < least)
+		return err_set(err, ERR_TIMEOUT, "The source is too slow: %lld octets in %lld seconds.",
+			       (long long)(f->got - f->window_got), (long long)(age / SECOND));
+	f->window_at = now;
+	f->window_got = f->got;
+	return 0;
+}
+
+/* One step: some octets, or some waiting. */
+static int step(struct fetch *f, struct err *err)
+{
+	int running, r = check_cancelled(f, err);
+	CURLMcode rc;
+
+	f->buffer_at = 0;
+	if (r == 0)
+		r = check_rate(f, err);
+	if (r < 0)
+		return r;
+	if (f->paused) {
+		f->paused = false;
+		curl_easy_pause(f->easy, CURLPAUSE_CONT);
+	}
+	rc = curl_multi_perform(f->multi, &running);
+	look_for_end(f);
+	if (rc == CURLM_OK && f->phase != FINISHED && f->n_buffered == 0)
+		rc = curl_multi_poll(f->multi, NULL, 0, POLL_MS, NULL);
+	return rc == CURLM_OK ? 0 : err_set(err, ERR_INTERNAL, "The download failed: %s", curl_multi_strerror(rc));
+}
+
+static int wait_a_moment(struct fetch *f, struct err *err)
+{
+	int64_t until = clock_mono_us() + PAUSE_MS * 1000;
+	int r = 0;
+
+	while (r == 0 && clock_mono_us() < until) {
+		(void)usleep(50000);
+		r = check_cancelled(f, err);
+	}
+	return r;
+}
+
+/* -- one request ---------------------------------------------------------------------------------- */
+
+/* A range request for the rest, which a source that has something else now answers with 200. */
+static int set_range(struct fetch *f, struct err *err)
+{
+	char text[VALIDATOR_MAX + 32];
+	struct curl_slist *more;
+
+	curl_slist_free_all(TAKE(f->headers));
+	curl_easy_setopt(f->easy, CURLOPT_HTTPHEADER, NULL);
+	curl_easy_setopt(f->easy, CURLOPT_RANGE, NULL);
+	if (f->got == 0)
+		return 0;
+	snprintf(text, sizeof(text), "If-Range: %s", f->validator);
+	more = curl_slist_append(NULL, text);
+	if (!more)
+		return err_nomem(err);
+	f->headers = more;
+	snprintf(text, sizeof(text), "%lld-", (long long)f->got);
+	curl_easy_setopt(f->easy, CURLOPT_HTTPHEADER, f->headers);
+	curl_easy_setopt(f->easy, CURLOPT_RANGE, text);
+	return 0;
+}
+
+static int begin_request(struct fetch *f, struct err *err)
+{
+	int r = set_range(f, err);
+
+	if (r < 0)
+		return r;
+	f->head = (struct head){.length = -1, .range_first = -1, .range_total = -1};
+	f->phase = WAITING_FOR_HEAD;
+	f->paused = f->refused = false;
+	f->result = CURLE_OK;
+	f->n_buffered = 0;
+	f->window_at = clock_mono_us();
+	f->window_got = f->got;
+	f->left_at = 0;
+	curl_easy_setopt(f->easy, CURLOPT_CURLU, f->url);
+	if (curl_multi_add_handle(f->multi, f->easy) != CURLM_OK)
+		return err_nomem(err);
+	return 0;
+}
+
+static void end_request(struct fetch *f)
+{
+	curl_multi_remove_handle(f->multi, f->easy);
+}
+
+/* What curl says of a connection that failed. Its own words may hold the URL. */
+static int connection_failed(const struct fetch *f, struct err *err)
+{
+	if (f->refused)
+		return rules_refuse(err);
+	switch (f->result) {
+	case CURLE_COULDNT_RESOLVE_HOST:
+		return err_set(err, ERR_UNAVAILABLE, "The source's name could not be resolved.");
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE:
+		return err_set(err, ERR_UNAVAILABLE, "The source's certificate could not be verified.");
+	case CURLE_SSL_CONNECT_ERROR:
+		return err_set(err, ERR_UNAVAILABLE, "No TLS connection to the source could be made.");
+	case CURLE_OPERATION_TIMEDOUT:
+		return err_set(err, ERR_UNAVAILABLE, "The source did not answer in time.");
+	case CURLE_OUT_OF_MEMORY:
+		return err_nomem(err);
+	case CURLE_COULDNT_CONNECT:
+		return err_set(err, ERR_UNAVAILABLE, "No connection to the source could be made.");
+	default:
+		return err_set(err, ERR_UNAVAILABLE, "The connection to the source broke.");
+	}
+}
+
+/* Until the head of an answer is there. */
+static int wait_for_head(struct fetch *f, struct err *err)
+{
+	int r = begin_request(f, err);
+
+	while (r == 0 && f->phase == WAITING_FOR_HEAD)
+		r = step(f, err);
+	if (r == 0 && f->phase == FINISHED && f->result != CURLE_OK && f->head.status == 0)
+		r = connection_failed(f, err);
+	return r;
+}
+
+/* -- redirects ------------------------------------------------------------------------------------ */
+
+static bool is_redirect(const struct head *h)
+{
+	return (h->status == 301 || h->status == 302 || h->status == 303 || h->status == 307 || h->status == 308) &&
+	       *h->location;
+}
+
+static bool is_https(CURLU *url)
+{
+	char *scheme = NULL;
+	bool yes = curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK && strcasecmp(scheme, "https") == 0;
+
+	curl_free(scheme);
+	return yes;
+}
+
+/* The new URL in full: rules_parse() judges texts. */
+static int resolve_location(struct fetch *f, char **ret, struct err *err)
+{
+	AUTO(url_cleanup_p) CURLU *url = curl_url_dup(f->url);
+
+	if (!url)
+		return err_nomem(err);
+	if (curl_url_set(url, CURLUPART_URL, f->head.location, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
+	    curl_url_get(url, CURLUPART_URL, ret, 0) != CURLUE_OK)
+		return err_set(err, ERR_INVALID, "The source redirects to something that is no URL.");
+	return 0;
+}
+
+static int follow(struct fetch *f, struct err *err)
+{
+	bool was_https = is_https(f->url);
+	CURLU *next = NULL;
+	char *text = NULL;
+	int r;
+
+	if (f->n_redirects++ >= f->options->max_redirects)
+		return err_set(err, ERR_INVALID, "The source redirects more than %u times.", f->options->max_redirects);
+	r = resolve_location(f, &text, err);
+	if (r == 0)
+		r = rules_parse(f->options->rules, text, &next, err);
+	curl_free(text);
+	if (r < 0)
+		return r;
+	if (was_https && !is_https(next)) {
+		curl_url_cleanup(next);
+		return err_set(err, ERR_INVALID, "The source redirects from https to http.");
+	}
+	curl_url_cleanup(f->url);
+	f->url = next;
+	return 0;
+}
+
+/* -- opening -------------------------------------------------------------------------------------- */
+
+static int check_answer(struct fetch *f, struct err *err)
+{
+	const struct head *h = &f->head;
+
+	if (h->status != 200)
+		return err_set(err, ERR_INVALID, "The source answered %ld.", h->status);
+	if (h->encoded)
+		return err_set(err, ERR_INVALID, "The source sends the data encoded, which was not asked for.");
+	if (h->length > f->options->max_octets)
+		return err_set(err, ERR_TOO_LARGE, "The source has more than %lld octets.",
+			       (long long)f->options->max_octets);
+	f->size = h->length;
+	if (*h->etag && strncmp(h->etag, "W/", 2) != 0)
+		snprintf(f->validator, sizeof(f->validator), "%s", h->etag);
+	else
+		snprintf(f->validator, sizeof(f->validator), "%s", h->modified);
+	return 0;
+}
+
+static int find_answer(struct fetch *f, struct err *err)
+{
+	int r = wait_for_head(f, err);
+
+	while (r == 0 && is_redirect(&f->head)) {
+		end_request(f);
+		r = follow(f, err);
+		if (r == 0)
+			r = wait_for_head(f, err);
+	}
+	return r < 0 ? r : check_answer(f, err);
+}
+
+static void set_up(struct fetch *f)
+{
+	const struct fetch_options *o = f->options;
+	CURL *e = f->easy;
+
+	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(e, CURLOPT_PROXY, "");
+	curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+	curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L);
+	curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L);
+	curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	if (o->ca_file)
+		curl_easy_setopt(e, CURLOPT_CAINFO, o->ca_file);
+	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)(o->connect_timeout_us / 1000));
+	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)READ_MAX);
+	curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
+	curl_easy_setopt(e, CURLOPT_USERAGENT, "glint");
+	curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, f);
+	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(e, CURLOPT_HEADERDATA, f);
+	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(e, CURLOPT_WRITEDATA, f);
+	curl_easy_setopt(e, CURLOPT_RESOLVE, f->resolved);
+}
+
+static int add_resolved(struct fetch *f, const char *const *resolved, struct err *err)
+{
+	for (; resolved && *resolved; resolved++) {
+		struct curl_slist *more = curl_slist_append(f->resolved, *resolved);
+
+		if (!more)
+			return err_nomem(err);
+		f->resolved = more;
+	}
+	return 0;
+}
+
+int fetch_open_resolved(const struct fetch_options *options, const char *url, const char *const *resolved,
+			struct fetch **ret, struct err *err)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	AUTO(fetch_close_p) struct fetch *f = NULL;
+	int r;
+
+	pthread_once(&once, init_curl);
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return err_nomem(err);
+	f->options = options;
+	f->size = -1;
+	r = rules_parse(options->rules, url, &f->url, err);
+	if (r == 0)
+		r = add_resolved(f, resolved, err);
+	if (r < 0)
+		return r;
+	f->buffer = malloc(BUFFER_MAX);
+	f->multi = curl_multi_init();
+	f->easy = curl_easy_init();
+	if (!f->buffer || !f->multi || !f->easy)
+		return err_nomem(err);
+	set_up(f);
+	r = find_answer(f, err);
+	if (r == 0)
+		*ret = TAKE(f);
+	return r;
+}
+
+int fetch_open(const struct fetch_options *options, const char *url, struct fetch **ret, struct err *err)
+{
+	return fetch_open_resolved(options, url, NULL, ret, err);
+}
+
+int64_t fetch_size(const struct fetch *f)
+{
+	return f->size;
+}
+
+void fetch_close(struct fetch *f)
+{
+	if (!f)
+		return;
+	if (f->multi && f->easy)
+		end_request(f);
+	curl_easy_cleanup(f->easy);
+	curl_multi_cleanup(f->multi);
+	curl_url_cleanup(f->url);
+	curl_slist_free_all(f->headers);
+	curl_slist_free_all(f->resolved);
+	free(f->buffer);
+	free(f);
+}
+
+void fetch_close_p(struct fetch **f)
+{
+	fetch_close(*f);
+}
+
+/* -- reading -------------------------------------------------------------------------------------- */
+
+static bool is_same_source(const struct fetch *f)
+{
+	const struct head *h = &f->head;
+
+	if (h->status != 206 || h->encoded || h->range_first != f->got)
+		return false;
+	if (f->size >= 0 && h->range_total != f->size)
+		return false;
+	return !*h->etag || strncmp(f->validator, "\"", 1) != 0 || strcmp(h->etag, f->validator) == 0;
+}
+
+static int resume(struct fetch *f, struct err *err)
+{
+	struct err broke = {0};
+	int r;
+
+	(void)connection_failed(f, &broke);
+	end_request(f);
+	if (!*f->validator || f->n_resumes++ >= f->options->max_resumes)
+		return err_set(err, ERR_UNAVAILABLE, "%s It had sent %lld octets.", broke.text, (long long)f->got);
+	r = wait_a_moment(f, err);
+	if (r == 0)
+		r = wait_for_head(f, err);
+	if (r == ERR_UNAVAILABLE) { /* not yet */
+		f->phase = FINISHED;
+		if (f->result == CURLE_OK)
+			f->result = CURLE_RECV_ERROR;
+		return 0;
+	}
+	if (r == 0 && !is_same_source(f))
+		return err_set(err, ERR_UNAVAILABLE, "The source broke off after %lld octets and has something else now.",
+			       (long long)f->got);
+	return r;
+}
+
+/* Has all of it come? */
+static bool is_whole(const struct fetch *f)
+{
+	return f->result == CURLE_OK && (f->size < 0 || f->got == f->size);
+}
+
+static int fill(struct fetch *f, struct err *err)
+{
+	int r = 0;
+
+	while (r == 0 && f->n_buffered == 0) {
+		if (f->phase != FINISHED)
+			r = step(f, err);
+		else if (is_whole(f))
+			return 0;
+		else
+			r = resume(f, err);
+	}
+	return r;
+}
+
+static int check_amount(const struct fetch *f, size_t n, struct err *err)
+{
+	if (f->size >= 0 && (int64_t)n > f->size - f->got)
+		return err_set(err, ERR_UNAVAILABLE, "The source sends more than it announced.");
+	if ((int64_t)n > f->options->max_octets - f->got)
+		return err_set(err, ERR_TOO_LARGE, "The source has more than %lld octets.",
+			       (long long)f->options->max_octets);
+	return 0;
+}
+
+ssize_t fetch_read(struct fetch *f, void *data, size_t n, struct err *err)
+{
+	int r;
+
+	if (f->left_at) /* it was the reader who took the time */
+		f->window_at += clock_mono_us() - f->left_at;
+	r = fill(f, err);
+	if (r < 0 || f->n_buffered == 0)
+		return r;
+	n = n < f->n_buffered ? n : f->n_buffered;
+	r = check_amount(f, n, err);
+	if (r < 0)
+		return r;
+	memcpy(data, f->buffer + f->buffer_at, n);
+	f->buffer_at += n;
+	f->n_buffered -= n;
+	f->got += (int64_t)n;
+	f->n_resumes = 0;
+	f->left_at = clock_mono_us();
+	return (ssize_t)n;
+}
