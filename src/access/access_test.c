@@ -102,7 +102,7 @@ static void test_flavors(void **state)
 
 /* -- the table ------------------------------------------------------------------------------------ */
 
-enum { OWNER_MEMBER, OWNER_READER, SHAREE, SHAREE_READER, STRANGER, ADMIN, N_PEOPLE };
+enum { OWNER_MEMBER, OWNER_READER, SHAREE, SHAREE_READER, STRANGER, ADMIN, SERVICE, N_PEOPLE };
 
 static const struct who people[N_PEOPLE] = {
 	[OWNER_MEMBER] = {.roles = ROLE_MEMBER | ROLE_READER, .project_id = "own"},
@@ -111,6 +111,7 @@ static const struct who people[N_PEOPLE] = {
 	[SHAREE_READER] = {.roles = ROLE_READER, .project_id = "guest"},
 	[STRANGER] = {.roles = ROLE_MEMBER | ROLE_READER, .project_id = "other"},
 	[ADMIN] = {.roles = ROLE_ADMIN | ROLE_MEMBER | ROLE_READER, .project_id = "ops"},
+	[SERVICE] = {.roles = ROLE_SERVICE, .project_id = "service"},
 };
 
 /* One column a person, in the order of the enum; the image is private to "own" but shared with
@@ -119,14 +120,17 @@ static const struct {
 	enum policy_rule rule;
 	const char *allowed;
 } expected[] = {
-	{POLICY_ADD_IMAGE, "y....y"},       {POLICY_DELETE_IMAGE, "y....y"},
-	{POLICY_GET_IMAGE, "yyyy.y"},       {POLICY_GET_IMAGES, "yyyyyy"},
-	{POLICY_MODIFY_IMAGE, "y....y"},    {POLICY_PUBLICIZE_IMAGE, ".....y"},
-	{POLICY_COMMUNITIZE_IMAGE, "y....y"}, {POLICY_DOWNLOAD_IMAGE, "y.y..y"},
-	{POLICY_UPLOAD_IMAGE, "y....y"},    {POLICY_DEACTIVATE, "y....y"},
-	{POLICY_REACTIVATE, "y....y"},      {POLICY_ADD_MEMBER, "y....y"},
-	{POLICY_DELETE_MEMBER, "y....y"},   {POLICY_GET_MEMBER, "yyyy.y"},
-	{POLICY_GET_MEMBERS, "yyyy.y"},     {POLICY_MODIFY_MEMBER, "..y..y"},
+	{POLICY_ADD_IMAGE, "y....y."},       {POLICY_DELETE_IMAGE, "y....y."},
+	{POLICY_GET_IMAGE, "yyyy.y."},       {POLICY_GET_IMAGES, "yyyyyy."},
+	{POLICY_MODIFY_IMAGE, "y....y."},    {POLICY_PUBLICIZE_IMAGE, ".....y."},
+	{POLICY_COMMUNITIZE_IMAGE, "y....y."}, {POLICY_DOWNLOAD_IMAGE, "y.y..y."},
+	{POLICY_UPLOAD_IMAGE, "y....y."},    {POLICY_DEACTIVATE, "y....y."},
+	{POLICY_REACTIVATE, "y....y."},      {POLICY_ADD_MEMBER, "y....y."},
+	{POLICY_DELETE_MEMBER, "y....y."},   {POLICY_GET_MEMBER, "yyyy.y."},
+	{POLICY_GET_MEMBERS, "yyyy.y."},     {POLICY_MODIFY_MEMBER, "..y..y."},
+	{POLICY_COPY_IMAGE, ".....y."},     {POLICY_GET_IMAGE_LOCATION, "yy...y."},
+	{POLICY_DELETE_IMAGE_LOCATION, ".....y."}, {POLICY_TASKS_API_ACCESS, ".....y."},
+	{POLICY_STORES_INFO_DETAIL, ".....yy"},
 };
 
 static void test_policy_table(void **state)

@@ -36,6 +36,11 @@ static const struct {
 	[POLICY_DELETE_MEMBER] = {"delete_member", "remove members from", ROLE_MEMBER, REL_OWN},
 	[POLICY_GET_MEMBER] = {"get_member", "see members of", ROLE_READER, REL_OWN_OR_MEMBER},
 	[POLICY_GET_MEMBERS] = {"get_members", "list members of", ROLE_READER, REL_OWN_OR_MEMBER},
+	[POLICY_COPY_IMAGE] = {"copy_image", "copy", ROLE_ADMIN, REL_NOBODY},
+	[POLICY_GET_IMAGE_LOCATION] = {"get_image_location", "see the locations of", ROLE_READER, REL_OWN},
+	[POLICY_DELETE_IMAGE_LOCATION] = {"delete_image_location", "remove locations of", ROLE_ADMIN, REL_NOBODY},
+	[POLICY_TASKS_API_ACCESS] = {"tasks_api_access", "use the tasks of", ROLE_ADMIN, REL_NOBODY},
+	[POLICY_STORES_INFO_DETAIL] = {"stores_info_detail", "see the details of the stores of", ROLE_SERVICE, REL_NONE},
 	[POLICY_MODIFY_MEMBER] = {"modify_member", "change members of", ROLE_MEMBER, REL_MEMBER},
 };
 

@@ -13,7 +13,9 @@ struct api_config {
 	struct image_limits limits;           /* lists borrowed */
 	struct query_limits pages;
 	const char *public_endpoint;          /* NULL: as the request says */
-	const char *store_id;                 /* "": nameless; otherwise images say where they are */
+	const struct stores *stores;          /* those with names: images say where they are */
+	const char *const *import_methods;    /* enabled_import_methods, NULL-terminated */
+	bool allow_task_import;               /* POST /v2/tasks with type import */
 	bool behind_proxy;                    /* believe X-Forwarded-* */
 	const char *healthcheck_disable_file; /* NULL: none */
 	const struct metrics *metrics;        /* told to this machine; NULL: they are not told here */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * api/image_data.c -- /v2/images/{image_id}/file. */
+ * api/image_data.c -- /v2/images/{image_id}/file and /stage. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -26,14 +26,9 @@ static int check_content_type(struct call *c)
 }
 
 /* X-Image-Meta-Store asks for a store by its id. Where the store has none the header means nothing. */
-static int check_store(struct call *c)
+static const char *asked_store(struct call *c)
 {
-	const char *asked = http_header(c->req, "X-Image-Meta-Store");
-	const char *have = c->api->config.store_id;
-
-	if (!asked || !*have || strcmp(asked, have) == 0)
-		return 0;
-	return err_set(&c->err, ERR_INVALID, "There is no store of this name; there is %s.", have);
+	return stores_have_names(c->api->config.stores) ? http_header(c->req, "X-Image-Meta-Store") : NULL;
 }
 
 /* What the client expects to send; -1 if it does not say. */
@@ -63,13 +58,11 @@ static int upload(struct call *c)
 	r = check_content_type(c);
 	if (r < 0)
 		return r;
-	r = check_store(c);
-	if (r < 0)
-		return r;
 	r = size_hint(c, &source.size_hint);
 	if (r < 0)
 		return r;
-	return service_upload(c->api->service, &c->who, http_param(c->req, "image_id"), &source, &c->err);
+	return service_upload(c->api->service, &c->who, http_param(c->req, "image_id"), asked_store(c),
+			      &source, &c->err);
 }
 
 void image_data_upload(void *cls, struct http_request *req)
@@ -79,6 +72,40 @@ void image_data_upload(void *cls, struct http_request *req)
 	if (!call_enter(&c, cls, req))
 		return;
 	if (upload(&c) < 0)
+		call_fail(&c);
+	else
+		http_reply_empty(req, 204);
+}
+
+/* -- stage ---------------------------------------------------------------------------------------- */
+
+static int check_stageable(struct call *c)
+{
+	for (const char *const *m = c->api->config.import_methods; *m; m++)
+		if (strcmp(*m, import_method_name(IMPORT_GLANCE_DIRECT)) == 0)
+			return 0;
+	return err_set(&c->err, ERR_NOT_FOUND, "The import method glance-direct is not enabled here.");
+}
+
+static int stage(struct call *c)
+{
+	struct upload_source source = {.read = read_body, .cls = c->req, .size = http_body_length(c->req)};
+	int r = check_stageable(c);
+
+	if (r == 0)
+		r = check_content_type(c);
+	if (r == 0)
+		r = size_hint(c, &source.size_hint);
+	return r < 0 ? r : service_stage(c->api->service, &c->who, http_param(c->req, "image_id"), &source, &c->err);
+}
+
+void image_data_stage(void *cls, struct http_request *req)
+{
+	struct call c;
+
+	if (!call_enter(&c, cls, req))
+		return;
+	if (stage(&c) < 0)
 		call_fail(&c);
 	else
 		http_reply_empty(req, 204);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * api/image_json.c -- an image as the Images API v2 shows it: custom properties first, then the base
  * attributes in the order in which clients have always got them. */
+#include <string.h>
+
 #include "api/internal.h"
 #include "base/clock.h"
 
@@ -78,14 +80,15 @@ static void put_stores(struct jsonw *w, const struct image *image)
 /* Where an image lies is only told where stores have names, and of a deactivated one only to admins. */
 static bool shows_stores(const struct image *image, const struct call *c)
 {
-	return *c->api->config.store_id && (image->status != IMAGE_DEACTIVATED || who_is_admin(&c->who));
+	return stores_have_names(c->api->config.stores) && (image->status != IMAGE_DEACTIVATED || who_is_admin(&c->who));
 }
 
 void image_json(struct jsonw *w, const struct image *image, const struct call *c)
 {
 	jsonw_object(w);
 	for (size_t i = 0; i < image->n_properties; i++)
-		put_str(w, image->properties[i].name, image->properties[i].value);
+		if (strcmp(image->properties[i].name, "os_glance_stage_host") != 0) /* Glance's alone to know */
+			put_str(w, image->properties[i].name, image->properties[i].value);
 	put_str(w, "name", image->name);
 	put_str(w, "disk_format", image->disk_format);
 	put_str(w, "container_format", image->container_format);

@@ -42,6 +42,26 @@ static int create(struct call *c, struct image *draft)
 	return service_create(c->api->service, &c->who, draft, &c->err);
 }
 
+/* Separated by commas; NULL without memory. */
+static const char *store_names(struct call *c)
+{
+	const struct stores *ss = c->api->config.stores;
+	const char *names = "";
+
+	for (size_t i = 0; names && i < stores_count(ss); i++)
+		names = arena_printf(c->arena, "%s%s%s", names, i > 0 ? "," : "", store_id(stores_at(ss, i)));
+	return names;
+}
+
+static const char *method_names(struct call *c)
+{
+	const char *const *methods = c->api->config.import_methods, *names = "";
+
+	for (size_t i = 0; names && methods[i]; i++)
+		names = arena_printf(c->arena, "%s%s%s", names, i > 0 ? "," : "", methods[i]);
+	return names;
+}
+
 void images_create(void *cls, struct http_request *req)
 {
 	struct call c;
@@ -55,8 +75,10 @@ void images_create(void *cls, struct http_request *req)
 	}
 	http_add_header(req, "Location",
 			arena_printf(c.arena, "%s/v2/images/%s", call_base_url(&c), image.id));
-	if (*c.api->config.store_id)
-		http_add_header(req, "OpenStack-image-store-ids", c.api->config.store_id);
+	if (*c.api->config.import_methods)
+		http_add_header(req, "OpenStack-image-import-methods", method_names(&c));
+	if (stores_have_names(c.api->config.stores))
+		http_add_header(req, "OpenStack-image-store-ids", store_names(&c));
 	reply_image(&c, 201, &image);
 }
 
@@ -100,63 +122,13 @@ static int add_row(void *cls, const struct image *image, struct err *err)
 	return page->out->failed ? err_nomem(err) : 0;
 }
 
-static void add_url_encoded(struct buf *out, const char *s)
-{
-	static const char hex[] = "0123456789ABCDEF";
-
-	for (; *s; s++) {
-		unsigned char ch = (unsigned char)*s;
-
-		if (strchr("_.-~", ch) || (ch >= '0' && ch <= '9') || ((ch | 32) >= 'a' && (ch | 32) <= 'z')) {
-			buf_addc(out, (char)ch);
-		} else if (ch == ' ') {
-			buf_addc(out, '+');
-		} else {
-			buf_addc(out, '%');
-			buf_addc(out, hex[ch >> 4]);
-			buf_addc(out, hex[ch & 15]);
-		}
-	}
-}
-
-/* "/v2/images?..." with the parameters of this request, and @marker in place of its own. */
-static void add_page_url(struct jsonw *w, const char *key, const struct call *c, const char *marker)
-{
-	AUTO(buf_done) struct buf url = {0};
-	char separator = '?';
-	size_t n;
-	const struct http_pair *params = http_query(c->req, &n);
-
-	buf_adds(&url, "/v2/images");
-	for (size_t i = 0; i < n; i++) {
-		if (strcmp(params[i].name, "marker") == 0)
-			continue;
-		buf_addc(&url, separator);
-		add_url_encoded(&url, params[i].name);
-		buf_addc(&url, '=');
-		add_url_encoded(&url, params[i].value);
-		separator = '&';
-	}
-	if (marker) {
-		buf_addc(&url, separator);
-		buf_adds(&url, "marker=");
-		buf_adds(&url, marker);
-	}
-	w->out->failed |= url.failed;
-	jsonw_key(w, key);
-	jsonw_str(w, buf_cstr(&url));
-}
-
 static int parse_query(struct call *c, struct image_query *query)
 {
 	size_t n;
-	const struct http_pair *pairs = http_query(c->req, &n);
-	struct query_param *params = arena_alloc(c->arena, (n + 1) * sizeof(*params));
+	const struct query_param *params = paging_params(c, &n);
 
 	if (!params)
 		return err_nomem(&c->err);
-	for (size_t i = 0; i < n; i++)
-		params[i] = (struct query_param){pairs[i].name, pairs[i].value};
 	return image_query_parse(params, n, &c->api->config.pages, c->arena, query, &c->err);
 }
 
@@ -190,11 +162,11 @@ void images_list(void *cls, struct http_request *req)
 		return;
 	}
 	jsonw_array_end(&page.w);
-	add_page_url(&page.w, "first", &c, NULL);
+	paging_link(&page.w, "first", &c, "/v2/images", NULL);
 	jsonw_key(&page.w, "schema");
 	jsonw_str(&page.w, "/v2/schemas/images");
 	if (page.more)
-		add_page_url(&page.w, "next", &c, page.last_id);
+		paging_link(&page.w, "next", &c, "/v2/images", page.last_id);
 	jsonw_object_end(&page.w);
 	call_reply(&c, 200, &body);
 }

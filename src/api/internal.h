@@ -43,6 +43,12 @@ const char *call_base_url(struct call *c);
 /* image_json.c: as @c's caller may see it. */
 void image_json(struct jsonw *w, const struct image *image, const struct call *c);
 
+/* paging.c: the link @key to @path with the parameters of this request, and @marker in place of its own
+ * (NULL: none). */
+void paging_link(struct jsonw *w, const char *key, const struct call *c, const char *path, const char *marker);
+/* The parameters of this request; NULL without memory. */
+const struct query_param *paging_params(struct call *c, size_t *ret_n);
+
 /* members.c */
 void member_json(struct jsonw *w, const struct image_member *m);
 
@@ -54,7 +60,10 @@ http_handler_fn versions_choices, versions_list;
 http_handler_fn health_check;
 http_handler_fn metrics_show;
 http_handler_fn images_list, images_create, images_show, images_update, images_delete;
-http_handler_fn image_data_upload, image_data_download;
+http_handler_fn image_data_upload, image_data_download, image_data_stage;
+http_handler_fn image_import, image_tasks_list;
+http_handler_fn tasks_list, tasks_create, tasks_show;
+http_handler_fn info_import, info_stores, info_stores_detail, store_image_delete;
 http_handler_fn image_deactivate, image_reactivate;
 http_handler_fn tags_add, tags_remove;
 http_handler_fn members_list, members_add, members_show, members_update, members_remove;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * api/routes.c -- every route there is. Reads that touch a row or two run on the event loop; whatever
- * commits, scans or opens a file runs on a worker; uploads have threads of their own. */
+ * commits, scans or opens a file runs on a worker; bodies of images have threads of their own. */
 #include "api/internal.h"
 
 const struct http_route api_routes[] = {
@@ -28,6 +28,10 @@ const struct http_route api_routes[] = {
 	{"GET", "/v2/images/{image_id}/file", HTTP_WORKER, image_data_download},
 	{"PUT", "/v2/images/{image_id}/file", HTTP_STREAM, image_data_upload},
 
+	{"PUT", "/v2/images/{image_id}/stage", HTTP_STREAM, image_data_stage},
+	{"POST", "/v2/images/{image_id}/import", HTTP_WORKER, image_import},
+	{"GET", "/v2/images/{image_id}/tasks", HTTP_WORKER, image_tasks_list},
+
 	{"POST", "/v2/images/{image_id}/actions/deactivate", HTTP_WORKER, image_deactivate},
 	{"POST", "/v2/images/{image_id}/actions/reactivate", HTTP_WORKER, image_reactivate},
 
@@ -39,5 +43,14 @@ const struct http_route api_routes[] = {
 	{"GET", "/v2/images/{image_id}/members/{member_id}", HTTP_WORKER, members_show},
 	{"PUT", "/v2/images/{image_id}/members/{member_id}", HTTP_WORKER, members_update},
 	{"DELETE", "/v2/images/{image_id}/members/{member_id}", HTTP_WORKER, members_remove},
+
+	{"GET", "/v2/tasks", HTTP_WORKER, tasks_list},
+	{"POST", "/v2/tasks", HTTP_WORKER, tasks_create},
+	{"GET", "/v2/tasks/{task_id}", HTTP_INLINE, tasks_show},
+
+	{"GET", "/v2/info/import", HTTP_INLINE, info_import},
+	{"GET", "/v2/info/stores", HTTP_INLINE, info_stores},
+	{"GET", "/v2/info/stores/detail", HTTP_INLINE, info_stores_detail},
+	{"DELETE", "/v2/stores/{store_id}/{image_id}", HTTP_WORKER, store_image_delete},
 	{0},
 };

@@ -165,7 +165,7 @@ int schemas_render(struct api *api, struct err *err)
 {
 	struct buf *s = api->schemas;
 
-	render_image(&s[SCHEMA_IMAGE], &api->config.limits, *api->config.store_id);
+	render_image(&s[SCHEMA_IMAGE], &api->config.limits, stores_have_names(api->config.stores));
 	render_list(&s[SCHEMA_IMAGES], "images", &s[SCHEMA_IMAGE], true);
 	render_plain(&s[SCHEMA_MEMBER], "member", member_attributes, ARRAY_LEN(member_attributes));
 	render_list(&s[SCHEMA_MEMBERS], "members", &s[SCHEMA_MEMBER], false);

@@ -29,7 +29,10 @@ static void print_summary(const struct settings *s, const char *file)
 	printf("  identity       %s\n",
 	       s->api.auth == AUTH_TRUSTED ? "headers set by a proxy (trusted-auth)" : "none: everybody is admin");
 	printf("  database       %s\n", s->database_url);
-	printf("  images         %s\n", s->store.directory);
+	for (size_t i = 0; i < s->n_stores; i++)
+		printf("  images         %s%s%s\n", s->stores[i].directory, *s->stores[i].id ? "  " : "",
+		       s->stores[i].id);
+	printf("  staging        %s\n", s->staging.directory);
 	print_drivers(s);
 }
 

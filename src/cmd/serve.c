@@ -20,6 +20,7 @@
 #include <systemd/sd-daemon.h>
 #endif
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -43,7 +44,7 @@ struct server {
 	struct metrics *metrics;
 	int lock_fd;
 	struct db *db;
-	struct store *store;
+	struct stores *stores;
 	struct notify *notify;
 	struct service *service;
 	struct api *api;
@@ -89,14 +90,16 @@ static int take_lock(struct server *s, struct err *err)
 	return 0;
 }
 
-static int open_store(struct server *s, struct err *err)
+static int open_stores(struct server *s, struct err *err)
 {
+	struct settings *set = &s->settings;
 	unsigned n;
-	int r = store_open(&s->settings.store, &s->store, err);
+	int r = stores_open(set->stores, set->n_stores, set->default_store, &set->staging, &s->stores, err);
 
 	if (r < 0)
 		return r;
-	r = store_sweep(s->store, &n, err);
+	set->api.stores = s->stores;
+	r = stores_sweep(s->stores, &n, err);
 	if (r == 0 && n > 0)
 		log_warning("glint.serve", NULL, "%u unfinished upload%s removed from the store", n,
 			    n == 1 ? "" : "s");
@@ -170,9 +173,9 @@ static int open_parts(struct server *s, struct err *err)
 
 	if ((r = open_metrics(s, err)) < 0 || (r = settings_make_data_dir(set, err)) < 0 ||
 	    (r = take_lock(s, err)) < 0 || (r = db_open(set->database_url, &s->db, err)) < 0 ||
-	    (r = db_watch(s->db, s->metrics, err)) < 0 || (r = open_store(s, err)) < 0 ||
+	    (r = db_watch(s->db, s->metrics, err)) < 0 || (r = open_stores(s, err)) < 0 ||
 	    (r = notify_new(s->db, &set->notify, &s->notify, err)) < 0 ||
-	    (r = service_new(s->db, s->store, s->notify, &set->service, &s->service, err)) < 0 ||
+	    (r = service_new(s->db, s->stores, s->notify, &set->service, &s->service, err)) < 0 ||
 	    (r = api_new(s->service, &set->api, &s->api, err)) < 0)
 		return r;
 	return open_listeners(s, err);
@@ -195,7 +198,7 @@ static void close_parts(struct server *s)
 	api_free(s->api);
 	service_free(s->service);
 	notify_free(s->notify);
-	store_close(s->store);
+	stores_close(s->stores);
 	db_close(s->db);
 	metrics_free(s->metrics);
 	close_fd_p(&s->lock_fd);
@@ -259,6 +262,16 @@ static void raise_descriptors(void)
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* Requests first, and what is left of the time for tasks. */
+static void stop_work(struct server *s)
+{
+	int64_t deadline = clock_mono_us() + s->settings.shutdown_timeout_us, left;
+
+	http_stop(s->http, s->settings.shutdown_timeout_us);
+	left = deadline - clock_mono_us();
+	service_stop(s->service, left > 0 ? left : 0);
+}
+
 static int run(struct server *s, struct err *err)
 {
 	sigset_t signals;
@@ -277,7 +290,7 @@ static int run(struct server *s, struct err *err)
 		return r;
 	announce(s);
 	wait_for_stop(s, &signals);
-	http_stop(s->http, s->settings.shutdown_timeout_us);
+	stop_work(s);
 	if (s->metrics_http) /* last, to be watched while it stops; but its gauges ask the relays */
 		http_stop(s->metrics_http, METRICS_DRAIN_US);
 	notify_stop(s->notify, RELAY_DRAIN_US);

@@ -97,25 +97,6 @@ int settings_make_data_dir(const struct settings *s, struct err *err)
 
 /* -- the store ------------------------------------------------------------------------------------ */
 
-/* enabled_backends = ID:file, with its options in section [ID]. */
-static int load_named_store(struct settings *s, const char *backend, const char **ret_section, struct err *err)
-{
-	const char *colon = strchr(backend, ':');
-	const char *fallback = conf_str(s->conf, "glance_store", "default_backend");
-
-	if (!colon || colon == backend || strcmp(colon + 1, "file") != 0)
-		return err_set(err, ERR_INVALID, "enabled_backends: \"%.100s\": this version has stores of type file",
-			       backend);
-	s->store.id = arena_strndup(&s->arena, backend, (size_t)(colon - backend));
-	if (!s->store.id)
-		return err_nomem(err);
-	if (!fallback || strcmp(fallback, s->store.id) != 0)
-		return err_set(err, ERR_INVALID, "[glance_store] default_backend has to be %s, the one in enabled_backends",
-			       s->store.id);
-	*ret_section = s->store.id;
-	return 0;
-}
-
 static int check_store_kind(const struct settings *s, struct err *err)
 {
 	const char *kind = conf_str(s->conf, "glance_store", "default_store");
@@ -139,29 +120,233 @@ static int octal_digits(int64_t number, int64_t *ret, struct err *err)
 	return 0;
 }
 
-static int load_store(struct settings *s, struct err *err)
+/* One store, with its options in @section. */
+static int load_store(struct settings *s, const char *section, struct store_config *ret, struct err *err)
 {
-	size_t n;
-	const char *const *backends = conf_list(s->conf, "DEFAULT", "enabled_backends", &n);
-	const char *section = "glance_store";
-	int r;
+	ret->type = "file";
+	ret->directory = conf_str(s->conf, section, "filesystem_store_datadir");
+	ret->description = conf_str(s->conf, section, "store_description");
+	ret->weight = conf_int(s->conf, section, "weight");
+	return octal_digits(conf_int(s->conf, section, "filesystem_store_file_perm"), &ret->file_mode, err);
+}
 
-	if (n > 1)
-		return err_set(err, ERR_INVALID, "enabled_backends: this version has one store");
-	s->store.type = "file";
-	s->store.id = "";
-	r = n == 1 ? load_named_store(s, backends[0], &section, err) : check_store_kind(s, err);
-	if (r < 0)
-		return r;
-	s->store.directory = conf_str(s->conf, section, "filesystem_store_datadir");
-	r = octal_digits(conf_int(s->conf, section, "filesystem_store_file_perm"), &s->store.file_mode, err);
-	if (r < 0)
-		return r;
-	if (s->store.directory)
+/* DATA_DIR/@leaf for what has no directory of its own. */
+static int give_directory(struct settings *s, struct store_config *c, const char *leaf, struct err *err)
+{
+	if (c->directory)
 		return 0;
 	s->needs_data_dir = true;
-	s->store.directory = print(s, "%s/images%s", s->data_dir, "");
-	return s->store.directory ? 0 : err_nomem(err);
+	c->directory = print(s, "%s/%s", s->data_dir, leaf);
+	return c->directory ? 0 : err_nomem(err);
+}
+
+/* @backend is ID:file; its options are in section [ID]. */
+static int load_named_store(struct settings *s, const char *backend, struct store_config *ret, struct err *err)
+{
+	const char *colon = strchr(backend, ':');
+	int r;
+
+	if (!colon || colon == backend || strcmp(colon + 1, "file") != 0)
+		return err_set(err, ERR_INVALID, "enabled_backends: \"%.100s\": this version has stores of type file",
+			       backend);
+	ret->id = arena_strndup(&s->arena, backend, (size_t)(colon - backend));
+	if (!ret->id)
+		return err_nomem(err);
+	r = load_store(s, ret->id, ret, err);
+	if (r < 0)
+		return r;
+	if (!ret->directory && s->n_stores > 1)
+		return err_set(err, ERR_INVALID, "[%s] filesystem_store_datadir: each of several stores needs one", ret->id);
+	return give_directory(s, ret, "images", err);
+}
+
+static int check_default_store(const struct settings *s, struct err *err)
+{
+	for (size_t i = 0; i < s->n_stores; i++)
+		if (s->default_store && strcmp(s->stores[i].id, s->default_store) == 0)
+			return 0;
+	return err_set(err, ERR_INVALID, "[glance_store] default_backend has to be one of enabled_backends");
+}
+
+static int load_named_stores(struct settings *s, const char *const *backends, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < s->n_stores && r == 0; i++)
+		r = load_named_store(s, backends[i], &s->stores[i], err);
+	s->default_store = conf_str(s->conf, "glance_store", "default_backend");
+	return r < 0 ? r : check_default_store(s, err);
+}
+
+static int load_nameless_store(struct settings *s, struct err *err)
+{
+	int r = check_store_kind(s, err);
+
+	if (r == 0)
+		r = load_store(s, "glance_store", &s->stores[0], err);
+	s->stores[0].id = s->default_store = "";
+	return r < 0 ? r : give_directory(s, &s->stores[0], "images", err);
+}
+
+/* node_staging_uri, or where stores have names a section of its own. Nobody but us reads what is there. */
+static int load_staging(struct settings *s, struct err *err)
+{
+	static const char scheme[] = "file://";
+	const char *uri = conf_str(s->conf, "DEFAULT", "node_staging_uri");
+	struct store_config *c = &s->staging;
+
+	c->id = STORES_STAGING_ID;
+	c->type = "file";
+	c->file_mode = 0600;
+	if (uri && (strncmp(uri, scheme, strlen(scheme)) != 0 || uri[strlen(scheme)] != '/'))
+		return err_set(err, ERR_INVALID, "node_staging_uri has to be file:///some/directory");
+	c->directory = uri ? uri + strlen(scheme) : NULL;
+	if (*s->default_store && conf_is_set(s->conf, STORES_STAGING_ID, "filesystem_store_datadir"))
+		c->directory = conf_str(s->conf, STORES_STAGING_ID, "filesystem_store_datadir");
+	return give_directory(s, c, "staging", err);
+}
+
+static int load_stores(struct settings *s, struct err *err)
+{
+	const char *const *backends = conf_list(s->conf, "DEFAULT", "enabled_backends", &s->n_stores);
+	bool named = s->n_stores > 0;
+	int r;
+
+	s->n_stores = named ? s->n_stores : 1;
+	s->stores = arena_alloc(&s->arena, s->n_stores * sizeof(*s->stores));
+	if (!s->stores)
+		return err_nomem(err);
+	r = named ? load_named_stores(s, backends, err) : load_nameless_store(s, err);
+	return r < 0 ? r : load_staging(s, err);
+}
+
+/* -- imports -------------------------------------------------------------------------------------- */
+
+static const char *const *list_of(const struct settings *s, const char *section, const char *name)
+{
+	size_t n;
+
+	return conf_list(s->conf, section, name, &n);
+}
+
+static int check_methods(const char *const *methods, struct err *err)
+{
+	enum import_method m;
+
+	for (; *methods; methods++)
+		if (!import_method_parse(*methods, &m))
+			return err_set(err, ERR_INVALID,
+				       "enabled_import_methods: this version has glance-direct, web-download and copy-image, "
+				       "not %.64s", *methods);
+	return 0;
+}
+
+static int load_fetch(struct settings *s, struct fetch_options *o, struct err *err)
+{
+	static const char section[] = "import_filtering_opts";
+	struct fetch_rules *rules = arena_alloc(&s->arena, sizeof(*rules));
+
+	if (!rules)
+		return err_nomem(err);
+	rules->allowed_schemes = list_of(s, section, "allowed_schemes");
+	rules->disallowed_schemes = list_of(s, section, "disallowed_schemes");
+	rules->allowed_hosts = list_of(s, section, "allowed_hosts");
+	rules->disallowed_hosts = list_of(s, section, "disallowed_hosts");
+	rules->allowed_ports = list_of(s, section, "allowed_ports");
+	rules->disallowed_ports = list_of(s, section, "disallowed_ports");
+	rules->allowed_networks = list_of(s, "glint", "web_download_allow_networks");
+	o->rules = rules;
+	o->ca_file = conf_str(s->conf, "glint", "web_download_ca_file");
+	o->connect_timeout_us = conf_int(s->conf, "glint", "web_download_connect_timeout") * SECOND;
+	o->stall_timeout_us = conf_int(s->conf, "glint", "web_download_stall_timeout") * SECOND;
+	o->min_rate = conf_int(s->conf, "glint", "web_download_min_rate");
+	o->max_redirects = (unsigned)conf_int(s->conf, "glint", "web_download_max_redirects");
+	o->max_resumes = (unsigned)conf_int(s->conf, "glint", "web_download_max_resumes");
+	return fetch_check_rules(rules, err);
+}
+
+static int add_plugin(struct import_config *c, const char *name, struct err *err)
+{
+	const struct {
+		const char *name;
+		bool *flag;
+	} plugins[] = {
+		{"inject_image_metadata", &c->inject},
+		{"image_decompression", &c->decompress},
+		{"image_conversion", &c->convert},
+		{"no_op", NULL},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(plugins); i++) {
+		if (strcmp(plugins[i].name, name) != 0)
+			continue;
+		if (plugins[i].flag)
+			*plugins[i].flag = true;
+		return 0;
+	}
+	return err_set(err, ERR_INVALID, "image_import_plugins: this version has no plugin %.64s", name);
+}
+
+/* "name:value"; the value may have colons. */
+static int load_injected(struct settings *s, struct import_config *c, struct err *err)
+{
+	size_t n;
+	const char *const *texts = conf_list(s->conf, "inject_metadata_properties", "inject", &n);
+	struct image_property *properties = arena_alloc(&s->arena, (n + 1) * sizeof(*properties));
+
+	if (!properties)
+		return err_nomem(err);
+	for (size_t i = 0; i < n; i++) {
+		const char *colon = strchr(texts[i], ':');
+
+		if (!colon || colon == texts[i] || strncmp(texts[i], "os_glance", strlen("os_glance")) == 0)
+			return err_set(err, ERR_INVALID, "[inject_metadata_properties] inject: \"%.100s\" is not name:value",
+				       texts[i]);
+		properties[i].name = arena_strndup(&s->arena, texts[i], (size_t)(colon - texts[i]));
+		properties[i].value = colon + 1 + strspn(colon + 1, " ");
+		if (!properties[i].name)
+			return err_nomem(err);
+	}
+	c->inject_properties = properties;
+	c->n_inject_properties = n;
+	c->inject_ignore_roles = list_of(s, "inject_metadata_properties", "ignore_user_roles");
+	return 0;
+}
+
+static int load_plugins(struct settings *s, struct import_config *c, struct err *err)
+{
+	const char *const *names = list_of(s, "image_import_opts", "image_import_plugins");
+	struct convert_options *o = &c->conversion;
+	int r = 0;
+
+	for (; *names && r == 0; names++)
+		r = add_plugin(c, *names, err);
+	if (r == 0)
+		r = load_injected(s, c, err);
+	o->qemu_img = conf_str(s->conf, "glint", "qemu_img");
+	o->vmdk_types = list_of(s, "image_format", "vmdk_allowed_types");
+	o->cpu_seconds = conf_int(s->conf, "glint", "conversion_cpu_time");
+	o->memory_octets = conf_int(s->conf, "glint", "conversion_memory") << 20;
+	c->convert_to = conf_str(s->conf, "image_conversion", "output_format");
+	c->work_dir = print(s, "%s%s", s->staging.directory, "/.glint-work");
+	if (r == 0 && !c->work_dir)
+		return err_nomem(err);
+	return r < 0 || !c->convert ? r : convert_check(o, err);
+}
+
+static int load_imports(struct settings *s, struct err *err)
+{
+	struct import_config *c = &s->service.import;
+	int r;
+
+	c->methods = s->api.import_methods = list_of(s, "DEFAULT", "enabled_import_methods");
+	s->api.allow_task_import = conf_bool(s->conf, "glint", "allow_task_import");
+	c->max_workers = (unsigned)conf_int(s->conf, "taskflow_executor", "max_workers");
+	c->task_ttl_us = conf_int(s->conf, "task", "task_time_to_live") * 3600 * SECOND;
+	r = check_methods(c->methods, err);
+	if (r == 0)
+		r = load_fetch(s, &c->fetch, err);
+	return r < 0 ? r : load_plugins(s, c, err);
 }
 
 /* -- notifications -------------------------------------------------------------------------------- */
@@ -298,7 +483,6 @@ static int load_api(struct settings *s, struct err *err)
 	if (n && !c->public_endpoint)
 		return err_nomem(err);
 	c->limits = s->service.limits;
-	c->store_id = s->store.id;
 	c->pages.default_limit = conf_int(s->conf, "DEFAULT", "limit_param_default");
 	c->pages.max_limit = conf_int(s->conf, "DEFAULT", "api_limit_max");
 	c->behind_proxy = conf_bool(s->conf, "oslo_middleware", "enable_proxy_headers_parsing");
@@ -399,14 +583,14 @@ static int alias_backends(struct settings *s, struct err *err)
 	size_t n;
 	const char *const *backends = conf_list(s->conf, "DEFAULT", "enabled_backends", &n);
 
-	for (size_t i = 0; i < n; i++) {
-		char *id = arena_strndup(&s->arena, backends[i], strcspn(backends[i], ":"));
-		int r = id ? conf_alias_section(s->conf, id, "glance_store", err) : err_nomem(err);
+	int r = n > 0 ? conf_alias_section(s->conf, STORES_STAGING_ID, "glance_store", err) : 0;
 
-		if (r < 0)
-			return r;
+	for (size_t i = 0; i < n && r == 0; i++) {
+		char *id = arena_strndup(&s->arena, backends[i], strcspn(backends[i], ":"));
+
+		r = id ? conf_alias_section(s->conf, id, "glance_store", err) : err_nomem(err);
 	}
-	return 0;
+	return r;
 }
 
 static int read_file(struct settings *s, const char *path, bool print_warnings, struct err *err)
@@ -436,9 +620,9 @@ static int load_parts(struct settings *s, const struct location_args *args, stru
 {
 	int r;
 
-	if ((r = load_paths(s, args, err)) < 0 || (r = load_store(s, err)) < 0 ||
-	    (r = load_notify(s, err)) < 0 || (r = load_service(s, err)) < 0 || (r = load_api(s, err)) < 0 ||
-	    (r = load_listen(s, args, err)) < 0)
+	if ((r = load_paths(s, args, err)) < 0 || (r = load_stores(s, err)) < 0 ||
+	    (r = load_notify(s, err)) < 0 || (r = load_service(s, err)) < 0 || (r = load_imports(s, err)) < 0 ||
+	    (r = load_api(s, err)) < 0 || (r = load_listen(s, args, err)) < 0)
 		return r;
 	load_http(s);
 	load_metrics(s);

@@ -27,7 +27,10 @@ struct settings {
 	const char *data_dir, *database_url, *listen, *log_path, *node;
 	bool debug, needs_data_dir; /* something lives in data_dir by default */
 	int64_t shutdown_timeout_us;
-	struct store_config store;
+	struct store_config *stores; /* n_stores of them */
+	size_t n_stores;
+	const char *default_store; /* id */
+	struct store_config staging;
 	struct transport *transport; /* in the arena; NULL if no driver needs one */
 	struct notify_config notify;
 	struct service_config service;

@@ -6,41 +6,79 @@
 #include "service/internal.h"
 #include "service/seal.h"
 
-static int open_location(struct service *svc, const char *location, struct arena *a, struct store_source *ret,
-			 struct err *err)
-{
+/* A location, opened up as far as it can be without reading. */
+struct place {
+	struct store *store; /* NULL: of none of this node */
 	const char *url;
-	int r = seal_open(svc->config.location_key, location, a, &url, err);
+	struct err err;      /* why it cannot be had; code 0: it may be */
+};
 
-	if (r < 0)
-		return r;
-	if (!store_owns(svc->store, url))
-		return err_set(err, ERR_NOT_FOUND, "it is in no store of this node");
-	return store_read(svc->store, url, ret, err);
+static void find_place(struct service *svc, const char *location, struct arena *a, struct place *ret)
+{
+	*ret = (struct place){0};
+	if (seal_open(svc->config.location_key, location, a, &ret->url, &ret->err) < 0)
+		return;
+	ret->store = stores_owner(svc->stores, ret->url);
+	if (!ret->store)
+		err_set(&ret->err, ERR_NOT_FOUND, "it is in no store of this node");
 }
 
-/* The first location that answers. An image whose bytes are gone is sent as having none (204), as
- * clients know it; the log says more. */
-static int open_source(struct service *svc, const struct who *who, const struct image *image, struct arena *a,
+static int64_t weight_of(const struct place *p)
+{
+	return p->store ? store_weight(p->store) : INT64_MIN;
+}
+
+/* By the weight of their stores, the heaviest first; the order of the locations among equals. */
+static struct place *find_places(struct service *svc, const struct image *image, struct arena *a)
+{
+	struct place *places = arena_alloc(a, image->n_locations * sizeof(*places));
+
+	for (size_t i = 0; places && i < image->n_locations; i++) {
+		struct place p;
+		size_t k = i;
+
+		find_place(svc, image->locations[i].url, a, &p);
+		for (; k > 0 && weight_of(&places[k - 1]) < weight_of(&p); k--)
+			places[k] = places[k - 1];
+		places[k] = p;
+	}
+	return places;
+}
+
+/* The first location that answers. An image whose bytes are gone from all of them is ERR_NOT_FOUND; the
+ * log says more. */
+int service_open_bytes(struct service *svc, const struct image *image, const struct log_ctx *ctx,
+		       struct store_source *ret, struct err *err)
+{
+	AUTO(arena_done) struct arena a = {0};
+	struct place *places = find_places(svc, image, &a);
+	bool gone = true;
+
+	if (!places && image->n_locations > 0)
+		return err_nomem(err);
+	for (size_t i = 0; i < image->n_locations; i++) {
+		struct place *p = &places[i];
+
+		if (p->err.code == 0 && store_read(p->store, p->url, ret, &p->err) == 0)
+			return 0;
+		log_warning("glint.download", ctx, "image %s: reading a location: %s", image->id,
+			    err_story(&p->err));
+		gone &= p->err.code == ERR_NOT_FOUND;
+	}
+	if (gone)
+		return err_set(err, ERR_NOT_FOUND, "The data of image %s is gone.", image->id);
+	return err_set(err, ERR_UNAVAILABLE, "The data of image %s cannot be read at the moment.", image->id);
+}
+
+/* An image whose bytes are gone is sent as having none (204), as clients know it. */
+static int open_source(struct service *svc, const struct who *who, const struct image *image,
 		       struct download *ret, struct err *err)
 {
 	struct log_ctx ctx = who_log(who);
+	int r = service_open_bytes(svc, image, &ctx, &ret->source, err);
 
-	for (size_t i = 0; i < image->n_locations; i++) {
-		struct err why = {0};
-		int r = open_location(svc, image->locations[i].url, a, &ret->source, &why);
-
-		if (r == 0) {
-			ret->has_data = true;
-			return 0;
-		}
-		log_warning("glint.download", &ctx, "image %s: reading a location: %s", image->id,
-			    err_story(&why));
-		if (r != ERR_NOT_FOUND)
-			return err_set(err, ERR_UNAVAILABLE, "The data of image %s cannot be read at the moment.",
-				       image->id);
-	}
-	return 0;
+	ret->has_data = r == 0;
+	return r == ERR_NOT_FOUND ? 0 : r;
 }
 
 int service_download(struct service *svc, const struct who *who, const char *id, struct arena *a,
@@ -62,7 +100,7 @@ int service_download(struct service *svc, const struct who *who, const char *id,
 	ret->source.fd = -1;
 	if (target.image.status != IMAGE_ACTIVE && target.image.status != IMAGE_DEACTIVATED)
 		return 0;
-	return open_source(svc, who, &target.image, a, ret, err);
+	return open_source(svc, who, &target.image, ret, err);
 }
 
 bool service_wants_sent(const struct service *svc)

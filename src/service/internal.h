@@ -11,16 +11,24 @@
 
 struct janitor;
 
-/* An upload that runs in this process; a delete flags it. */
+struct executor;
+struct sink;
+struct transfer;
+
+/* Bytes of an image that arrive in this process; a delete of the image stops it. */
 struct upload {
 	char image_id[UUID_LEN + 1];
-	atomic_bool image_deleted;
+	atomic_bool stop, image_deleted;
+	/* Of whoever runs it; may be NULL. In the transaction that makes the image active: */
+	int (*also)(void *cls, struct db_tx *tx, const struct image *image, struct err *err);
+	void (*progress)(void *cls, int64_t n_octets);
+	void *cls;
 	struct upload *next;
 };
 
 struct service {
 	struct db *db;
-	struct store *store;
+	struct stores *stores;
 	struct notify *notify;
 	struct service_config config;
 
@@ -28,6 +36,7 @@ struct service {
 	struct upload *uploads;
 
 	struct janitor *janitor;
+	struct executor *executor;
 };
 
 struct origin service_origin(const struct who *who);
@@ -44,6 +53,11 @@ int service_allow(enum policy_rule rule, const struct who *who, const struct tar
 /* The same in a read transaction of its own. */
 int service_look(struct service *svc, const struct who *who, const char *id, struct arena *a, struct target *ret,
 		 struct err *err);
+
+/* The bytes of an image from the first of its locations that answers, by the weight of their stores.
+ * ERR_NOT_FOUND: they are gone from all of them. */
+int service_open_bytes(struct service *svc, const struct image *image, const struct log_ctx *ctx,
+		       struct store_source *ret, struct err *err);
 
 /* Remove the bytes of a location as it stands in the database. */
 int service_remove_bytes(struct service *svc, const char *location, struct err *err);
@@ -65,17 +79,35 @@ size_t uploads_count(struct service *svc);
 bool uploads_has(struct service *svc, const char *image_id);
 void uploads_image_deleted(struct service *svc, const char *image_id);
 
+/* upload.c */
+
+/* All of an upload, from begin to end. @u is filled in by the caller and not in the list. */
+int upload_run(struct service *svc, const struct who *who, struct upload *u, struct store *store,
+	       struct upload_source *source, struct err *err);
+/* What the bytes say about the image: size, checksums. Borrows from @t. */
+void upload_describe(const struct transfer *t, struct image *image);
+int upload_add_location(struct service *svc, struct db_tx *tx, const struct image *image, const struct sink *sink,
+			struct arena *a, struct err *err);
+
 /* An upload has ended without success: image back to queued with the ERROR notification, row gone.
  * @reason is for the consumers. Nothing to do if the image is gone or no longer saving. */
 int upload_give_up(struct service *svc, const char *image_id, const char *reason, const struct origin *origin,
 		   struct err *err);
+
+/* Delete the record in @tx: an upload or import under way told as failed, what has to be removed written
+ * down, image.delete. @image as loaded in it; afterwards as deleted. */
+int delete_image(struct service *svc, struct db_tx *tx, const struct who *who, struct image *image, struct arena *a,
+		 struct err *err);
+
+/* Are these bytes in the store of this id? */
+bool service_location_is_in(struct service *svc, const struct image_location *location, const char *store);
 
 /* measure.c: what GET /metrics tells of the uploads and of what the janitor has to do. */
 int service_measure(struct service *svc, struct metrics *m, struct err *err);
 
 /* Remove whatever bytes there are of an upload that did not become an image: none, most of the time,
  * but a store that failed while it gave them their name may not know. */
-int upload_discard(struct service *svc, const char *image_id, struct err *err);
+int upload_discard(struct service *svc, const char *image_id, struct store *store, struct err *err);
 
 /* recover.c: the uploads of this node that nobody works on any more. */
 int service_recover(struct service *svc, unsigned *ret_n, struct err *err);
@@ -84,3 +116,11 @@ int service_recover(struct service *svc, unsigned *ret_n, struct err *err);
 int janitor_start(struct service *svc, struct janitor **ret, struct err *err);
 void janitor_wake(struct janitor *j); /* there is something to remove; NULL is fine */
 void janitor_stop(struct janitor *j); /* NULL is fine */
+
+/* executor.c: runs the tasks that wait, up to config.import.max_workers at a time. */
+int executor_new(struct service *svc, struct executor **ret, struct err *err);
+void executor_start(struct executor *e); /* with what was left waiting */
+void executor_wake(struct executor *e); /* there is a task; NULL is fine */
+/* Begins no task any more; after @wait_us those that run are handed back. Returns when none runs. */
+void executor_stop(struct executor *e, int64_t wait_us);
+void executor_free(struct executor *e); /* stops; NULL is fine */

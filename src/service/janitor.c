@@ -69,7 +69,7 @@ static void attempt(struct service *svc, struct due *due)
 {
 	due->result = service_remove_bytes(svc, due->removal.url, &due->err);
 	if (due->result < 0)
-		log_warning("glint.janitor", NULL, "image %s is deleted, but its bytes are not: %s (attempt %lld)",
+		log_warning("glint.janitor", NULL, "image %s: bytes that should go are still there: %s (attempt %lld)",
 			    due->removal.image_id, err_story(&due->err), (long long)due->removal.n_attempts + 1);
 }
 
@@ -95,6 +95,14 @@ static int warn_consumers(struct service *svc, struct db_tx *tx, const struct du
 				&nobody, err);
 }
 
+/* Bytes also go while the image stays: staged ones, or those in one of its stores. */
+static bool is_deleted(struct db_tx *tx, const struct due *due, struct arena *a)
+{
+	struct image image;
+
+	return db_image_get(tx, due->removal.image_id, false, a, &image, NULL) == ERR_NOT_FOUND;
+}
+
 static int record_one(struct service *svc, struct db_tx *tx, const struct due *due, struct arena *a,
 		      struct err *err)
 {
@@ -102,7 +110,7 @@ static int record_one(struct service *svc, struct db_tx *tx, const struct due *d
 
 	if (due->result == 0)
 		return db_removal_delete(tx, due->removal.id, err);
-	if (due->removal.n_attempts == 0) {
+	if (due->removal.n_attempts == 0 && is_deleted(tx, due, a)) {
 		r = warn_consumers(svc, tx, due, a, err);
 		if (r < 0)
 			return r;
@@ -143,6 +151,17 @@ static int sweep(struct service *svc, struct due_list *list, bool *ret_more, str
 	return r;
 }
 
+static int expire_tasks(struct service *svc, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	int64_t n;
+	int r = db_begin(svc->db, DB_WRITE, &tx, err);
+
+	if (r == 0)
+		r = db_task_expire(tx, clock_now_us(), BATCH, &n, err);
+	return r < 0 || n == 0 ? r : db_commit(&tx, err);
+}
+
 static void work(struct service *svc, struct due_list *list)
 {
 	struct err err = {0};
@@ -154,6 +173,9 @@ static void work(struct service *svc, struct due_list *list)
 		r = sweep(svc, list, &more, &err);
 	if (r == 0)
 		r = service_recover(svc, &n_recovered, &err);
+	if (r == 0)
+		r = expire_tasks(svc, &err);
+	executor_wake(svc->executor); /* one that could not be picked up may be now */
 	if (r < 0)
 		log_warning("glint.janitor", NULL, "%s; trying again in a while", err_story(&err));
 }

@@ -25,7 +25,7 @@ int service_list(struct service *svc, const struct who *who, struct image_query 
 		return r;
 	query->sees_everything = who_is_admin(who);
 	query->project = who->project_id;
-	query->with_locations = *store_id(svc->store) != '\0'; /* they name the store */
+	query->with_locations = stores_have_names(svc->stores); /* they name the store */
 	r = db_begin(svc->db, DB_READ, &tx, err);
 	if (r < 0)
 		return r;

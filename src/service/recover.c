@@ -15,6 +15,7 @@
 
 struct orphan {
 	char image_id[UUID_LEN + 1];
+	const char *store;
 	struct orphan *next;
 };
 
@@ -33,6 +34,9 @@ static int collect(void *cls, const struct db_upload *u, struct err *err)
 	if (!o)
 		return err_nomem(err);
 	memcpy(o->image_id, u->image_id, sizeof(o->image_id));
+	o->store = arena_strdup(&orphans->arena, u->store);
+	if (!o->store)
+		return err_nomem(err);
 	o->next = orphans->first;
 	orphans->first = o;
 	return 0;
@@ -70,16 +74,29 @@ static int is_orphan(struct service *svc, const char *image_id, bool *ret, struc
 	return r;
 }
 
-static int recover_one(struct service *svc, const char *image_id, unsigned *n, struct err *err)
+/* What a store that is no longer configured holds is out of our reach. */
+static int discard(struct service *svc, const struct orphan *o, struct err *err)
+{
+	struct store *store = stores_find(svc->stores, o->store);
+
+	if (store)
+		return upload_discard(svc, o->image_id, store, err);
+	log_warning("glint.recover", NULL, "image %s: its interrupted upload went to the store '%s', which is gone",
+		    o->image_id, o->store);
+	return 0;
+}
+
+static int recover_one(struct service *svc, const struct orphan *o, unsigned *n, struct err *err)
 {
 	static const struct origin nobody;
+	const char *image_id = o->image_id;
 	bool orphan;
 	int r;
 
 	r = is_orphan(svc, image_id, &orphan, err);
 	if (r < 0 || !orphan)
 		return r;
-	r = upload_discard(svc, image_id, err);
+	r = discard(svc, o, err);
 	if (r < 0)
 		return r;
 	r = upload_give_up(svc, image_id, "the upload was interrupted before it was complete.", &nobody, err);
@@ -99,7 +116,7 @@ int service_recover(struct service *svc, unsigned *ret_n, struct err *err)
 
 	r = find_orphans(&orphans, err);
 	for (struct orphan *o = orphans.first; r == 0 && o; o = o->next)
-		r = recover_one(svc, o->image_id, &n, err);
+		r = recover_one(svc, o, &n, err);
 	arena_done(&orphans.arena);
 	if (r == 0)
 		*ret_n = n;

@@ -10,8 +10,9 @@
 #include "notify/notify.h"
 #include "service/internal.h"
 #include "service/seal.h"
+#include "service/workdir.h"
 
-int service_new(struct db *db, struct store *store, struct notify *notify, const struct service_config *config,
+int service_new(struct db *db, struct stores *stores, struct notify *notify, const struct service_config *config,
 		struct service **ret, struct err *err)
 {
 	struct service *svc = calloc(1, sizeof(*svc));
@@ -20,7 +21,7 @@ int service_new(struct db *db, struct store *store, struct notify *notify, const
 	if (!svc)
 		return err_nomem(err);
 	svc->db = db;
-	svc->store = store;
+	svc->stores = stores;
 	svc->notify = notify;
 	svc->config = *config;
 	pthread_mutex_init(&svc->lock, NULL);
@@ -37,6 +38,7 @@ void service_free(struct service *svc)
 {
 	if (!svc)
 		return;
+	executor_free(svc->executor);
 	janitor_stop(svc->janitor);
 	pthread_mutex_destroy(&svc->lock);
 	free(svc);
@@ -55,7 +57,18 @@ int service_start(struct service *svc, struct err *err)
 	r = service_recover(svc, &n, err);
 	if (r < 0)
 		return err_wrap(err, r, "putting interrupted uploads right");
-	return janitor_start(svc, &svc->janitor, err);
+	workdir_sweep(svc->config.import.work_dir);
+	r = executor_new(svc, &svc->executor, err); /* the two call each other */
+	if (r == 0)
+		r = janitor_start(svc, &svc->janitor, err);
+	if (r == 0)
+		executor_start(svc->executor);
+	return r;
+}
+
+void service_stop(struct service *svc, int64_t wait_us)
+{
+	executor_stop(svc->executor, wait_us);
 }
 
 struct origin service_origin(const struct who *who)
@@ -152,14 +165,16 @@ int service_commit(struct service *svc, struct db_tx **tx, struct err *err)
 int service_remove_bytes(struct service *svc, const char *location, struct err *err)
 {
 	AUTO(arena_done) struct arena a = {0};
+	struct store *store;
 	const char *url;
 	int r = seal_open(svc->config.location_key, location, &a, &url, err);
 
 	if (r < 0)
 		return r;
-	if (!store_owns(svc->store, url))
+	store = stores_owner(svc->stores, url);
+	if (!store)
 		return err_set(err, ERR_UNAVAILABLE, "its location is in no store of this node");
-	return store_remove(svc->store, url, err);
+	return store_remove(store, url, err);
 }
 
 int service_save(struct service *svc, struct db_tx *tx, const struct who *who, const struct image *before,

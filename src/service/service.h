@@ -13,12 +13,30 @@
 #include "db/db.h"
 #include "image/input.h"
 #include "image/query.h"
-#include "store/store.h"
+#include "convert/convert.h"
+#include "fetch/fetch.h"
+#include "store/stores.h"
+#include "task/request.h"
 
 struct err;
 struct metrics;
 struct notify;
 struct service;
+
+/* What an import may do, and what is done to it. Lists end with NULL; everything is borrowed. */
+struct import_config {
+	const char *const *methods;         /* enabled_import_methods */
+	struct fetch_options fetch;         /* max_octets and cancelled are filled in for each task */
+	bool decompress, convert, inject;   /* image_import_plugins */
+	struct convert_options conversion;  /* max_octets and cancelled likewise */
+	const char *convert_to;             /* [image_conversion] output_format */
+	const struct image_property *inject_properties;
+	size_t n_inject_properties;
+	const char *const *inject_ignore_roles; /* names of roles: nothing is injected for who has one of them */
+	const char *work_dir;               /* for what conversion needs a file for; made 0700 */
+	unsigned max_workers;               /* tasks at a time */
+	int64_t task_ttl_us;                /* from its end until a task expires */
+};
 
 struct service_config {
 	struct image_limits limits;   /* lists borrowed for the life of the service */
@@ -26,18 +44,22 @@ struct service_config {
 	const char *hash_algorithm;   /* hashing_algorithm */
 	const char *node;             /* name of this machine: whose uploads are ours */
 	const char *location_key;     /* metadata_encryption_key; NULL: locations are kept as they are */
+	struct import_config import;
 	struct metrics *metrics;      /* NULL: none */
 };
 
 /* The parts are borrowed and outlive the service. */
-int service_new(struct db *db, struct store *store, struct notify *notify, const struct service_config *config,
+int service_new(struct db *db, struct stores *stores, struct notify *notify, const struct service_config *config,
 		struct service **ret, struct err *err);
 void service_free(struct service *svc); /* stops its thread; NULL is fine */
 void service_free_p(struct service **svc);
 
 /* Put right what a crash left behind (see recover.c), then start the janitor, which removes the bytes
- * of deleted images. Before the first request. */
+ * of deleted images, and the executor, which runs tasks. Before the first request. */
 int service_start(struct service *svc, struct err *err);
+/* No task is begun any more; those that run may end within @wait_us, then they are handed back: the next
+ * start goes on with them. */
+void service_stop(struct service *svc, int64_t wait_us);
 
 /* -- images: records ------------------------------------------------------------------------------ */
 
@@ -75,9 +97,19 @@ struct upload_source {
 };
 
 /* Once the image is `saving`, a failure takes it back to `queued`, with its ERROR notification, and
- * leaves no bytes. ERR_GONE if the image is deleted meanwhile. */
-int service_upload(struct service *svc, const struct who *who, const char *id, struct upload_source *source,
-		   struct err *err);
+ * leaves no bytes. ERR_GONE if the image is deleted meanwhile. @store NULL: the default one; one that
+ * does not exist is ERR_INVALID. */
+int service_upload(struct service *svc, const struct who *who, const char *id, const char *store,
+		   struct upload_source *source, struct err *err);
+
+/* The same into the staging area: the image stays `uploading` until it is imported. */
+int service_stage(struct service *svc, const struct who *who, const char *id, struct upload_source *source,
+		  struct err *err);
+
+/* The bytes in @store go, those in the image's other stores stay. ERR_CONFLICT: unknown store, not
+ * active, or an import is writing to it; ERR_FORBIDDEN: the last copy; ERR_NOT_FOUND: not stored there. */
+int service_delete_from_store(struct service *svc, const struct who *who, const char *id, const char *store,
+			      struct err *err);
 
 /* An image's bytes, ready to be sent. */
 struct download {
@@ -96,6 +128,26 @@ struct sent {
 };
 int service_sent(struct service *svc, const struct who *who, const struct sent *sent, struct err *err);
 bool service_wants_sent(const struct service *svc); /* false: nobody would hear of it */
+
+/* -- imports and tasks ---------------------------------------------------------------------------- */
+
+/* Makes the task that imports (or copies) the image, and returns; the executor runs it. @body: what
+ * @request was made from. *ret_task_id is "" if there was nothing to do (copy-image to all stores, and
+ * they have it). */
+int service_import(struct service *svc, const struct who *who, const char *id, const struct import_request *request,
+		   const json_t *body, char ret_task_id[UUID_LEN + 1], struct err *err);
+
+/* @type and @input as task_request_parse() made them. */
+int service_task_create(struct service *svc, const struct who *who, const char *type, const char *input,
+			struct arena *a, struct task *ret, struct err *err);
+int service_task_show(struct service *svc, const struct who *who, const char *id, struct arena *a,
+		      struct task *ret, struct err *err);
+/* @query: parsed; who asks and what time it is are filled in here. */
+int service_task_list(struct service *svc, const struct who *who, struct task_query *query, db_task_fn *fn,
+		      void *cls, struct err *err);
+/* All the tasks of an image that @who may see, newest first. */
+int service_image_tasks(struct service *svc, const struct who *who, const char *image_id, db_task_fn *fn,
+			void *cls, struct err *err);
 
 /* -- members -------------------------------------------------------------------------------------- */
 

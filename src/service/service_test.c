@@ -30,7 +30,7 @@ static const struct who admin = {.roles = ROLE_ADMIN | ROLE_MEMBER | ROLE_READER
 struct world {
 	char dir[64];
 	struct db *db;
-	struct store *store;
+	struct stores *stores;
 	struct notify *notify;
 	struct service *service;
 	struct arena arena;
@@ -48,7 +48,7 @@ static struct service *new_service(struct world *w)
 	struct service *service;
 	struct err err = {0};
 
-	assert_int_equal(service_new(w->db, w->store, w->notify, &config, &service, &err), 0);
+	assert_int_equal(service_new(w->db, w->stores, w->notify, &config, &service, &err), 0);
 	return service;
 }
 
@@ -58,7 +58,8 @@ static int set_up(void **state)
 	struct world *w = calloc(1, sizeof(*w));
 	struct notify_config notify = {.drivers = drivers, .n_drivers = 1, .publisher_id = "test"};
 	struct store_config store = {.id = "", .type = "file"};
-	char url[128], images[128];
+	struct store_config staging = {.id = STORES_STAGING_ID, .type = "file"};
+	char url[128], images[128], staged[128];
 	struct err err = {0};
 
 	assert_non_null(w);
@@ -67,7 +68,9 @@ static int set_up(void **state)
 	snprintf(url, sizeof(url), "sqlite:///%s/db", w->dir);
 	snprintf(images, sizeof(images), "%s/images", w->dir);
 	store.directory = images;
-	if (db_open(url, &w->db, &err) < 0 || store_open(&store, &w->store, &err) < 0 ||
+	snprintf(staged, sizeof(staged), "%s/staging", w->dir);
+	staging.directory = staged;
+	if (db_open(url, &w->db, &err) < 0 || stores_open(&store, 1, "", &staging, &w->stores, &err) < 0 ||
 	    notify_new(w->db, &notify, &w->notify, &err) < 0)
 		fail_msg("%s", err_story(&err));
 	w->service = new_service(w);
@@ -82,7 +85,7 @@ static int tear_down(void **state)
 
 	service_free(w->service);
 	notify_free(w->notify);
-	store_close(w->store);
+	stores_close(w->stores);
 	db_close(w->db);
 	arena_done(&w->arena);
 	snprintf(command, sizeof(command), "rm -rf %s", w->dir);
@@ -208,7 +211,7 @@ static int upload(struct world *w, struct client *c, int64_t size)
 	struct err err = {0};
 
 	c->world = w;
-	return service_upload(w->service, &owner, ID, &source, &err);
+	return service_upload(w->service, &owner, ID, NULL, &source, &err);
 }
 
 /* -- tests ---------------------------------------------------------------------------------------- */
@@ -309,7 +312,7 @@ static int count_upload(void *cls, const struct db_upload *u, struct err *err)
 /* What a crash in the middle of an upload leaves: the row, the status, and perhaps the named bytes. */
 static void fake_crash(struct world *w)
 {
-	struct db_upload row = {.image_id = ID, .node = "here"};
+	struct db_upload row = {.image_id = ID, .node = "here", .store = ""};
 	struct image before, after;
 	struct db_tx *tx;
 	struct err err = {0};
@@ -527,16 +530,16 @@ static void test_measured(void **state)
 
 	assert_int_equal(metrics_new(&m, NULL), 0);
 	config.metrics = m;
-	assert_int_equal(service_new(w->db, w->store, w->notify, &config, &service, NULL), 0);
-	expect_metrics(m, "glint_uploads_running 0\nglint_removals_pending 0\nglint_removals_failing 0\n");
+	assert_int_equal(service_new(w->db, w->stores, w->notify, &config, &service, NULL), 0);
+	expect_metrics(m, "glint_uploads_running 0\nglint_tasks_waiting 0\nglint_tasks_running 0\nglint_removals_pending 0\nglint_removals_failing 0\n");
 	uploads_add(service, &first);
 	uploads_add(service, &second);
 	add_removal(w, 2);
 	add_removal(w, 0);
-	expect_metrics(m, "glint_uploads_running 2\nglint_removals_pending 2\nglint_removals_failing 1\n");
+	expect_metrics(m, "glint_uploads_running 2\nglint_tasks_waiting 0\nglint_tasks_running 0\nglint_removals_pending 2\nglint_removals_failing 1\n");
 	uploads_remove(service, &first);
 	uploads_remove(service, &second);
-	expect_metrics(m, "glint_uploads_running 0\nglint_removals_pending 2\nglint_removals_failing 1\n");
+	expect_metrics(m, "glint_uploads_running 0\nglint_tasks_waiting 0\nglint_tasks_running 0\nglint_removals_pending 2\nglint_removals_failing 1\n");
 }
 
 int main(void)

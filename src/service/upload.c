@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * service/upload.c -- an image's bytes arrive.
+ * service/upload.c -- an image's bytes arrive: in a store, or (staged) where an import will find them.
  *
  *   begin     one transaction: queued -> saving, a row in the table of uploads,
  *             image.update, image.prepare
@@ -9,16 +9,19 @@
  *   give up   bytes gone, then one transaction: saving -> queued, row gone, ERROR image.upload,
  *             image.update
  *
+ * Staging is the same with `uploading` in place of `saving`, and it stays that: the finish writes the
+ * size and image.update. Nothing is hashed, no image.prepare is sent: that is the import's.
+ *
  * Invariants:
  * (1) An image is `saving` exactly as long as its row in the table of uploads exists, unless it was
  *     deleted. The transaction that wins the step from queued owns the upload; no second one can begin.
  * (2) Bytes without an active image exist only while the row does, so whoever finds a row that nobody
- *     works on (recover.c) knows what to clean up.
+ *     works on (recover.c) knows what to clean up. Staged bytes exist while the image is `uploading` or
+ *     `importing`.
  * (3) Bytes are removed only when the database takes transactions: one that begins proves that no finish
  *     which failed can come back, with its image and without its bytes.
  * (4) After the begin, exactly one of finish, give up or the image's deletion tells the consumers how
  *     it ended. */
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,211 +30,103 @@
 #include "base/log.h"
 #include "service/internal.h"
 #include "service/seal.h"
-#include "store/digest.h"
-
-#define N_BUFFERS 4
-#define BUFFER_BYTES ((size_t)256 * 1024)
-
-/* What a finished transfer knows. */
-struct received {
-	int64_t size;
-	struct digest_result digest;
-	bool may_have_name; /* the store has begun to give the object its name */
-	char *url;          /* owned */
-};
-
-static void received_done(struct received *rc)
-{
-	free(rc->url);
-	rc->url = NULL;
-}
+#include "service/transfer.h"
 
 /* -- begin ---------------------------------------------------------------------------------------- */
 
-static int check_uploadable(const struct image *image, struct err *err)
+static bool is_staging(const struct service *svc, const struct store *store)
 {
-	int r = image_check_transition(image->status, IMAGE_SAVING, err);
+	return store == stores_staging(svc->stores);
+}
+
+static int check_uploadable(const struct image *image, enum image_status to, struct err *err)
+{
+	int r = image_check_transition(image->status, to, err);
 
 	if (r < 0)
 		return r;
-	if (!image->disk_format || !image->container_format)
+	if (to == IMAGE_SAVING && (!image->disk_format || !image->container_format))
 		return err_set(err, ERR_INVALID, "Image %s needs a disk_format and a container_format before data.",
 			       image->id);
 	return 0;
 }
 
-static int begin_events(struct service *svc, struct db_tx *tx, const struct image *image,
+static int begin_events(struct service *svc, struct db_tx *tx, const struct image *image, const struct store *store,
 			const struct origin *origin, struct err *err)
 {
-	const char *backend = store_id(svc->store);
+	const char *backend = store_id(store);
 
+	if (is_staging(svc, store))
+		return 0;
 	return event_image(svc->notify, tx, EVENT_IMAGE_PREPARE, image, *backend ? backend : NULL, origin, err);
 }
 
+static int insert_row(struct service *svc, struct db_tx *tx, const struct upload *u, const struct store *store,
+		      struct err *err)
+{
+	struct db_upload row = {
+		.node = svc->config.node, .store = store_id(store), .started_at = clock_now_us()};
+
+	memcpy(row.image_id, u->image_id, sizeof(row.image_id));
+	return db_upload_insert(tx, &row, err);
+}
+
 /* @u is in the list of running uploads before the row can be seen, so that recovery lets it be. */
-static int upload_begin(struct service *svc, const struct who *who, struct upload *u, struct err *err)
+static int upload_begin(struct service *svc, const struct who *who, struct upload *u, struct store *store,
+			struct err *err)
 {
 	AUTO(arena_done) struct arena a = {0};
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
-	struct db_upload row = {.node = svc->config.node, .started_at = clock_now_us()};
+	bool stage = is_staging(svc, store);
 	struct origin origin = service_origin(who);
 	struct target target;
 	struct image after;
 	int r;
 
-	r = service_begin(svc, who, u->image_id, POLICY_UPLOAD_IMAGE, &a, &tx, &target, err);
-	if (r < 0)
-		return r;
-	r = check_uploadable(&target.image, err);
+	r = service_begin(svc, who, u->image_id, stage ? POLICY_MODIFY_IMAGE : POLICY_UPLOAD_IMAGE, &a, &tx, &target,
+			  err);
 	if (r < 0)
 		return r;
 	after = target.image;
-	after.status = IMAGE_SAVING;
-	memcpy(row.image_id, u->image_id, sizeof(row.image_id));
-	r = db_upload_insert(tx, &row, err);
+	after.status = stage ? IMAGE_UPLOADING : IMAGE_SAVING;
+	r = check_uploadable(&target.image, after.status, err);
+	if (r < 0)
+		return r;
+	r = insert_row(svc, tx, u, store, err);
 	if (r < 0)
 		return r;
 	r = service_save(svc, tx, who, &target.image, &after, err);
 	if (r < 0)
 		return r;
-	r = begin_events(svc, tx, &after, &origin, err);
+	r = begin_events(svc, tx, &after, store, &origin, err);
 	if (r < 0)
 		return r;
 	return service_commit(svc, &tx, err);
 }
 
-/* -- transfer ------------------------------------------------------------------------------------- */
-
-struct transfer {
-	struct service *svc;
-	struct upload *upload;
-	struct upload_source *source;
-	struct store_writer *writer;
-	struct digest *digest;
-	unsigned char *buffers;           /* N_BUFFERS of BUFFER_BYTES */
-	uint64_t tickets[N_BUFFERS];      /* until when the hashes need each buffer */
-	int64_t size;
-};
-
-static void transfer_done(struct transfer *t)
-{
-	digest_free(t->digest); /* first: it reads the buffers */
-	store_abort(t->writer);
-	free(t->buffers);
-}
-
-/* Fill a buffer as far as the stream goes. Short only at the end. */
-static ssize_t fill(struct transfer *t, unsigned char *buffer, struct err *err)
-{
-	size_t have = 0;
-
-	while (have < BUFFER_BYTES) {
-		ssize_t n = t->source->read(t->source->cls, buffer + have, BUFFER_BYTES - have, err);
-
-		if (n < 0)
-			return n;
-		if (n == 0)
-			break;
-		have += (size_t)n;
-		if (atomic_load(&t->upload->image_deleted))
-			return err_set(err, ERR_GONE, "Image %s was deleted during the upload.",
-				       t->upload->image_id);
-	}
-	return (ssize_t)have;
-}
-
-static int check_size(const struct transfer *t, int64_t size, struct err *err)
-{
-	if (size > t->svc->config.max_image_bytes)
-		return err_set(err, ERR_TOO_LARGE, "The provided image is too large: more than %lld octets.",
-			       (long long)t->svc->config.max_image_bytes);
-	return 0;
-}
-
-/* One buffer's worth. Returns its size, 0 at the end. */
-static ssize_t transfer_piece(struct transfer *t, unsigned i, struct err *err)
-{
-	unsigned char *buffer = t->buffers + i * BUFFER_BYTES;
-	ssize_t n;
-	int r;
-
-	digest_wait(t->digest, t->tickets[i]);
-	n = fill(t, buffer, err);
-	if (n <= 0)
-		return n;
-	t->size += n;
-	r = check_size(t, t->size, err);
-	if (r < 0)
-		return r;
-	t->tickets[i] = digest_update(t->digest, buffer, (size_t)n);
-	r = store_write(t->writer, buffer, (size_t)n, err);
-	return r < 0 ? r : n;
-}
-
-static int transfer_open(struct transfer *t, struct err *err)
-{
-	struct service *svc = t->svc;
-	int64_t hint = t->source->size >= 0 ? t->source->size : t->source->size_hint;
-	int r;
-
-	r = check_size(t, t->source->size, err);
-	if (r < 0)
-		return r;
-	t->buffers = malloc(N_BUFFERS * BUFFER_BYTES);
-	if (!t->buffers)
-		return err_nomem(err);
-	r = digest_new(svc->config.hash_algorithm, &t->digest, err);
-	if (r < 0)
-		return r;
-	return store_create(svc->store, t->upload->image_id, hint, &t->writer, err);
-}
-
-static int transfer_run(struct service *svc, struct upload *u, struct upload_source *source,
-			struct received *ret, struct err *err)
-{
-	AUTO(transfer_done) struct transfer t = {.svc = svc, .upload = u, .source = source};
-	ssize_t n;
-	int r;
-
-	r = transfer_open(&t, err);
-	if (r < 0)
-		return r;
-	for (unsigned i = 0; (n = transfer_piece(&t, i, err)) > 0; i = (i + 1) % N_BUFFERS)
-		;
-	if (n < 0)
-		return (int)n;
-	r = digest_final(t.digest, &ret->digest, err);
-	if (r < 0)
-		return r;
-	ret->size = t.size;
-	ret->may_have_name = true;
-	return store_commit(&t.writer, &ret->url, err);
-}
-
 /* -- finish --------------------------------------------------------------------------------------- */
 
-static void describe(const struct service *svc, const struct received *rc, struct image *image)
+void upload_describe(const struct transfer *t, struct image *image)
 {
-	image->status = IMAGE_ACTIVE;
-	image->size = rc->size;
-	image->checksum = rc->digest.md5;
-	image->os_hash_algo = svc->config.hash_algorithm;
-	image->os_hash_value = rc->digest.hash;
+	image->size = t->size;
+	image->checksum = t->digest.md5;
+	image->os_hash_algo = t->hash_algorithm;
+	image->os_hash_value = t->digest.hash;
 	if (strcmp(image->disk_format, "raw") == 0 && strcmp(image->container_format, "bare") == 0)
-		image->virtual_size = rc->size; /* a raw disk is what it is */
+		image->virtual_size = t->size; /* a raw disk is what it is */
 }
 
-static int add_location(struct service *svc, struct db_tx *tx, const struct image *image, const char *url,
+int upload_add_location(struct service *svc, struct db_tx *tx, const struct image *image, const struct sink *sink,
 			struct arena *a, struct err *err)
 {
-	const char *backend = store_id(svc->store);
+	const char *backend = store_id(sink->store);
 	const char *metadata = *backend ? arena_printf(a, "{\"store\": \"%s\"}", backend) : "{}";
 	const char *sealed;
 	int r;
 
 	if (!metadata)
 		return err_nomem(err);
-	r = seal_close(svc->config.location_key, url, a, &sealed, err);
+	r = seal_close(svc->config.location_key, sink->url, a, &sealed, err);
 	if (r < 0)
 		return r;
 	return db_location_add(tx, image->id, sealed, metadata, image->updated_at, err);
@@ -242,7 +137,7 @@ static int finish_events(struct service *svc, struct db_tx *tx, const struct ima
 {
 	static const enum event_type types[] = {EVENT_IMAGE_UPLOAD, EVENT_IMAGE_ACTIVATE, EVENT_IMAGE_UPDATE};
 
-	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+	for (size_t i = image->status == IMAGE_ACTIVE ? 0 : ARRAY_LEN(types) - 1; i < ARRAY_LEN(types); i++) {
 		int r = event_image(svc->notify, tx, types[i], image, NULL, origin, err);
 
 		if (r < 0)
@@ -251,17 +146,34 @@ static int finish_events(struct service *svc, struct db_tx *tx, const struct ima
 	return 0;
 }
 
-/* ERR_GONE if the image is no longer there to be finished. */
-static int load_saving(struct db_tx *tx, const char *id, struct arena *a, struct image *ret, struct err *err)
+/* ERR_GONE if the image is no longer there to be finished. The row of the upload is. */
+static int load_unfinished(struct db_tx *tx, const char *id, struct arena *a, struct image *ret, struct err *err)
 {
 	int r = db_image_get(tx, id, false, a, ret, err);
 
-	if (r == ERR_NOT_FOUND || (r == 0 && ret->status != IMAGE_SAVING))
+	if (r == ERR_NOT_FOUND || (r == 0 && ret->status != IMAGE_SAVING && ret->status != IMAGE_UPLOADING))
 		return err_set(err, ERR_GONE, "Image %s was deleted during the upload.", id);
 	return r;
 }
 
-static int upload_finish(struct service *svc, const char *id, const struct received *rc,
+/* What is new in the image, and its location. */
+static int record(struct service *svc, struct db_tx *tx, const struct transfer *t, const struct image *before,
+		  struct image *after, struct arena *a, struct err *err)
+{
+	int r;
+
+	after->updated_at = clock_now_us();
+	if (before->status == IMAGE_UPLOADING) {
+		after->size = t->size;
+		return db_image_update(tx, before, after, err);
+	}
+	after->status = IMAGE_ACTIVE;
+	upload_describe(t, after);
+	r = db_image_update(tx, before, after, err);
+	return r < 0 ? r : upload_add_location(svc, tx, after, &t->sinks[0], a, err);
+}
+
+static int upload_finish(struct service *svc, struct upload *u, const struct transfer *t,
 			 const struct origin *origin, struct err *err)
 {
 	AUTO(arena_done) struct arena a = {0};
@@ -272,22 +184,19 @@ static int upload_finish(struct service *svc, const char *id, const struct recei
 	r = db_begin(svc->db, DB_WRITE, &tx, err);
 	if (r < 0)
 		return r;
-	r = load_saving(tx, id, &a, &before, err);
+	r = load_unfinished(tx, u->image_id, &a, &before, err);
 	if (r < 0)
 		return r;
 	after = before;
-	describe(svc, rc, &after);
-	after.updated_at = clock_now_us();
-	r = db_image_update(tx, &before, &after, err);
+	r = record(svc, tx, t, &before, &after, &a, err);
 	if (r < 0)
 		return r;
-	r = add_location(svc, tx, &after, rc->url, &a, err);
-	if (r < 0)
-		return r;
-	r = db_upload_delete(tx, id, err);
+	r = db_upload_delete(tx, u->image_id, err);
 	if (r < 0)
 		return r;
 	r = finish_events(svc, tx, &after, origin, err);
+	if (r == 0 && u->also)
+		r = u->also(u->cls, tx, &after, err);
 	if (r < 0)
 		return r;
 	return service_commit(svc, &tx, err);
@@ -329,7 +238,7 @@ int upload_give_up(struct service *svc, const char *image_id, const char *reason
 	r = db_begin(svc->db, DB_WRITE, &tx, err);
 	if (r < 0)
 		return r;
-	r = load_saving(tx, image_id, &a, &image, err);
+	r = load_unfinished(tx, image_id, &a, &image, err);
 	if (r == 0)
 		r = requeue(svc, tx, &image, reason, &a, origin, err);
 	else if (r == ERR_GONE)
@@ -344,10 +253,10 @@ int upload_give_up(struct service *svc, const char *image_id, const char *reason
 
 /* A commit that failed may still stand in the database's log until another transaction can begin; the
  * bytes go only after that, or a crash could bring the image back without them. */
-int upload_discard(struct service *svc, const char *image_id, struct err *err)
+int upload_discard(struct service *svc, const char *image_id, struct store *store, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
-	AUTO(free_p) char *url = store_url(svc->store, image_id);
+	AUTO(free_p) char *url = store_url(store, image_id);
 	int r;
 
 	if (!url)
@@ -356,18 +265,18 @@ int upload_discard(struct service *svc, const char *image_id, struct err *err)
 	if (r < 0)
 		return r;
 	db_abort(TAKE(tx)); /* nobody has to wait for the store */
-	return store_remove(svc->store, url, err);
+	return store_remove(store, url, err);
 }
 
 /* The failure itself is in @why and stays the answer, whatever happens here. */
-static void clean_up(struct service *svc, const struct who *who, struct upload *u, const struct received *rc,
+static void clean_up(struct service *svc, const struct who *who, struct upload *u, const struct sink *sink,
 		     const struct err *why)
 {
 	struct origin origin = service_origin(who);
 	struct log_ctx ctx = who_log(who);
 	struct err err = {0};
 
-	if (rc->may_have_name && upload_discard(svc, u->image_id, &err) < 0)
+	if (sink->may_have_name && upload_discard(svc, u->image_id, sink->store, &err) < 0)
 		log_error("glint.upload", &ctx, "image %s: removing what was uploaded: %s", u->image_id,
 			  err_story(&err));
 	else if (upload_give_up(svc, u->image_id, why->text, &origin, &err) < 0)
@@ -375,37 +284,71 @@ static void clean_up(struct service *svc, const struct who *who, struct upload *
 			  u->image_id, err_story(&err));
 }
 
-static int upload_run(struct service *svc, const struct who *who, struct upload *u,
-		      struct upload_source *source, struct err *err)
+static int upload_steps(struct service *svc, const struct who *who, struct upload *u, struct store *store,
+			struct upload_source *source, struct err *err)
 {
-	AUTO(received_done) struct received rc = {0};
+	struct sink sink = {.store = store};
+	AUTO(transfer_close) struct transfer t = {
+		.image_id = u->image_id,
+		.source = source,
+		.sinks = &sink,
+		.n_sinks = 1,
+		.hash_algorithm = is_staging(svc, store) ? NULL : svc->config.hash_algorithm,
+		.max_octets = svc->config.max_image_bytes,
+		.stop = &u->stop,
+		.progress = u->progress,
+		.cls = u->cls,
+	};
 	struct origin origin = service_origin(who);
 	int r;
 
-	r = upload_begin(svc, who, u, err);
+	r = upload_begin(svc, who, u, store, err);
 	if (r < 0)
 		return r;
-	r = transfer_run(svc, u, source, &rc, err);
+	r = transfer_run(&t, err);
 	if (r == 0)
-		r = upload_finish(svc, u->image_id, &rc, &origin, err);
+		r = upload_finish(svc, u, &t, &origin, err);
 	if (r < 0)
-		clean_up(svc, who, u, &rc, err);
+		clean_up(svc, who, u, &sink, err);
 	return r;
 }
 
-int service_upload(struct service *svc, const struct who *who, const char *id, struct upload_source *source,
-		   struct err *err)
+int upload_run(struct service *svc, const struct who *who, struct upload *u, struct store *store,
+	       struct upload_source *source, struct err *err)
+{
+	int r;
+
+	uploads_add(svc, u);
+	r = upload_steps(svc, who, u, store, source, err);
+	uploads_remove(svc, u);
+	if (r < 0)
+		janitor_wake(svc->janitor);
+	return r;
+}
+
+static int upload_into(struct service *svc, const struct who *who, const char *id, struct store *store,
+		       struct upload_source *source, struct err *err)
 {
 	struct upload u = {0};
-	int r;
 
 	if (!uuid_is_canonical(id))
 		return err_set(err, ERR_NOT_FOUND, "No image has this id.");
 	memcpy(u.image_id, id, sizeof(u.image_id));
-	uploads_add(svc, &u);
-	r = upload_run(svc, who, &u, source, err);
-	uploads_remove(svc, &u);
-	if (r < 0)
-		janitor_wake(svc->janitor);
-	return r;
+	return upload_run(svc, who, &u, store, source, err);
+}
+
+int service_upload(struct service *svc, const struct who *who, const char *id, const char *store_name,
+		   struct upload_source *source, struct err *err)
+{
+	struct store *store = store_name ? stores_find(svc->stores, store_name) : stores_default(svc->stores);
+
+	if (!store || is_staging(svc, store))
+		return err_set(err, ERR_INVALID, "There is no store of this name.");
+	return upload_into(svc, who, id, store, source, err);
+}
+
+int service_stage(struct service *svc, const struct who *who, const char *id, struct upload_source *source,
+		  struct err *err)
+{
+	return upload_into(svc, who, id, stores_staging(svc->stores), source, err);
 }

@@ -56,11 +56,12 @@ bool uploads_has(struct service *svc, const char *image_id)
 
 void uploads_image_deleted(struct service *svc, const char *image_id)
 {
-	struct upload *u;
-
 	pthread_mutex_lock(&svc->lock);
-	u = find(svc, image_id);
-	if (u)
+	for (struct upload *u = svc->uploads; u; u = u->next) {
+		if (strcmp(u->image_id, image_id) != 0)
+			continue;
 		atomic_store(&u->image_deleted, true);
+		atomic_store(&u->stop, true);
+	}
 	pthread_mutex_unlock(&svc->lock);
 }

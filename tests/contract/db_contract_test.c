@@ -1259,7 +1259,8 @@ static int append_upload(void *cls, const struct db_upload *u, struct err *err)
 static void test_uploads(void **state)
 {
 	AUTO(arena_done) struct arena a = {0};
-	struct db_upload one = {.node = "n1", .started_at = 5}, two = {.node = "n2", .started_at = 4}, got;
+	struct db_upload one = {.node = "n1", .store = "fast", .started_at = 5};
+	struct db_upload two = {.node = "n2", .store = "", .started_at = 4}, got;
 	struct db_tx *tx = begin(DB_WRITE);
 	char all[1024] = "", some[1024] = "";
 
@@ -1275,9 +1276,194 @@ static void test_uploads(void **state)
 	OK(db_upload_get(tx, one.image_id, &a, &got, &err));
 	assert_true(got.started_at == 5);
 	assert_string_equal(got.node, "n1");
+	assert_string_equal(got.store, "fast");
 	OK(db_upload_delete(tx, one.image_id, &err));
 	OK(db_upload_delete(tx, one.image_id, &err));
 	FAILS(ERR_NOT_FOUND, db_upload_get(tx, one.image_id, &a, &got, &err));
+	commit(tx);
+}
+
+/* -- tasks ---------------------------------------------------------------------------------------- */
+
+#define HOUR (INT64_C(3600) * 1000000)
+
+static struct task task_of(unsigned n, const char *owner, int64_t created_at)
+{
+	struct task t = {.type = TASK_TYPE_IMPORT, .owner = owner, .created_at = created_at, .updated_at = created_at};
+
+	(void)id_of(n, t.id);
+	return t;
+}
+
+static void test_task(void **state)
+{
+	AUTO(arena_done) struct arena a = {0};
+	struct task t = task_of(1, "p1", 7 * HOUR), got;
+	struct db_tx *tx = begin(DB_WRITE);
+
+	t.input = "{\"import_from\": \"http://a/\"}";
+	t.request_id = "req-1";
+	t.user_id = "u1";
+	OK(db_task_insert(tx, &t, &err));
+	FAILS(ERR_CONFLICT, db_task_insert(tx, &t, &err));
+	FAILS(ERR_CONFLICT, db_task_update(tx, TASK_PROCESSING, &t, &err));
+	OK(db_task_note(tx, t.id, "too early", 8 * HOUR, &err));
+	OK(db_task_get(tx, t.id, &a, &got, &err));
+	assert_string_equal(got.input, t.input);
+	assert_string_equal(got.owner, "p1");
+	assert_string_equal(got.request_id, "req-1");
+	assert_string_equal(got.user_id, "u1");
+	assert_null(got.message);
+	assert_null(got.result);
+	assert_null(got.image_id);
+	assert_true(got.created_at == 7 * HOUR && got.updated_at == 7 * HOUR && got.expires_at == 0);
+	t.status = TASK_PROCESSING;
+	OK(db_task_update(tx, TASK_PENDING, &t, &err));
+	OK(db_task_note(tx, t.id, "Copied 1 MiB", 9 * HOUR, &err));
+	OK(db_task_get(tx, t.id, &a, &got, &err));
+	assert_string_equal(got.message, "Copied 1 MiB");
+	assert_true(got.updated_at == 9 * HOUR);
+	t.status = TASK_SUCCESS;
+	t.result = "{\"image_id\": \"x\"}";
+	t.image_id = "an image";
+	t.expires_at = 10 * HOUR;
+	OK(db_task_update(tx, TASK_PROCESSING, &t, &err));
+	FAILS(ERR_CONFLICT, db_task_update(tx, TASK_PROCESSING, &t, &err));
+	OK(db_task_get(tx, t.id, &a, &got, &err));
+	assert_int_equal(got.status, TASK_SUCCESS);
+	assert_string_equal(got.result, t.result);
+	assert_string_equal(got.image_id, "an image");
+	assert_null(got.message);
+	assert_true(got.expires_at == 10 * HOUR);
+	commit(tx);
+}
+
+static void test_task_expires_and_goes(void **state)
+{
+	AUTO(arena_done) struct arena a = {0};
+	struct task t = task_of(1, "p1", HOUR), u = task_of(2, "p1", HOUR), got;
+	struct db_tx *tx = begin(DB_WRITE);
+	int64_t n;
+
+	t.expires_at = 5 * HOUR;
+	OK(db_task_insert(tx, &t, &err));
+	OK(db_task_insert(tx, &u, &err));
+	OK(db_task_expire(tx, 5 * HOUR - 1, 10, &n, &err));
+	assert_int_equal(n, 0);
+	OK(db_task_expire(tx, 5 * HOUR, 10, &n, &err));
+	assert_int_equal(n, 1);
+	FAILS(ERR_NOT_FOUND, db_task_get(tx, t.id, &a, &got, &err));
+	OK(db_task_get(tx, u.id, &a, &got, &err));
+	FAILS(ERR_CONFLICT, db_task_insert(tx, &t, &err)); /* until it is purged */
+	OK(db_purge(tx, 5 * HOUR + 1, 10, &n, &err));
+	assert_int_equal(n, 1);
+	OK(db_task_insert(tx, &t, &err));
+	commit(tx);
+}
+
+static int append_task(void *cls, const struct task *t, struct err *err)
+{
+	char *out = cls;
+	size_t n = strlen(out);
+
+	snprintf(out + n, 1024 - n, "%s%c", n ? " " : "", t->id[UUID_LEN - 1]);
+	return 0;
+}
+
+static const char *tasks(struct db_tx *tx, struct task_query q)
+{
+	static char out[1024];
+
+	out[0] = '\0';
+	q.now = 100 * HOUR;
+	q.limit = q.limit ? q.limit : -1;
+	OK(db_task_list(tx, &q, append_task, out, &err));
+	return out;
+}
+
+#define ADMIN .sees_everything = true
+
+static void test_task_list(void **state)
+{
+	struct task all[] = {task_of(1, "p1", HOUR), task_of(2, "p2", 2 * HOUR), task_of(3, "p1", 3 * HOUR),
+			     task_of(4, "p1", 3 * HOUR), task_of(5, "p1", 4 * HOUR)};
+	const char *third = all[2].id;
+	struct db_tx *tx = begin(DB_WRITE);
+
+	all[0].status = TASK_FAILURE;
+	all[2].type = TASK_TYPE_API_IMAGE_IMPORT;
+	all[2].image_id = "an image";
+	all[4].expires_at = 100 * HOUR; /* just gone */
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		OK(db_task_insert(tx, &all[i], &err));
+	assert_string_equal(tasks(tx, (struct task_query){ADMIN}), "4 3 2 1");
+	assert_string_equal(tasks(tx, (struct task_query){.project = "p1"}), "4 3 1");
+	assert_string_equal(tasks(tx, (struct task_query){.project = NULL}), "");
+	assert_string_equal(tasks(tx, (struct task_query){ADMIN, .owner = "p2"}), "2");
+	assert_string_equal(tasks(tx, (struct task_query){ADMIN, .image_id = "an image"}), "3");
+	assert_string_equal(tasks(tx, (struct task_query){ADMIN, .type = TASK_TYPE_IMPORT}), "4 2 1");
+	assert_string_equal(tasks(tx, (struct task_query){ADMIN, .has_status = true, .status = TASK_FAILURE}), "1");
+	assert_string_equal(tasks(tx, (struct task_query){ADMIN, .limit = 2}), "4 3");
+	assert_string_equal(tasks(tx, (struct task_query){ADMIN, .marker = third}), "2 1");
+	assert_string_equal(tasks(tx, (struct task_query){ADMIN, .marker = third, .ascending = true}), "4");
+	assert_string_equal(tasks(tx, (struct task_query){ADMIN, .sort = TASK_BY_STATUS}), "4 3 2 1");
+	assert_string_equal(tasks(tx, (struct task_query){ADMIN, .sort = TASK_BY_EXPIRES_AT, .ascending = true}),
+			    "1 2 3 4");
+	assert_string_equal(tasks(tx, (struct task_query){ADMIN, .sort = TASK_BY_TYPE, .marker = third}), "");
+	commit(tx);
+}
+
+static void test_task_marker_must_be_visible(void **state)
+{
+	struct task t = task_of(1, "p2", HOUR);
+	struct task_query q = {.project = "p1", .marker = t.id, .limit = -1, .now = HOUR};
+	struct db_tx *tx = begin(DB_WRITE);
+	char out[1024] = "";
+
+	OK(db_task_insert(tx, &t, &err));
+	FAILS(ERR_INVALID, db_task_list(tx, &q, append_task, out, &err));
+	q.project = "p2";
+	OK(db_task_list(tx, &q, append_task, out, &err));
+	commit(tx);
+}
+
+static void test_jobs(void **state)
+{
+	AUTO(arena_done) struct arena a = {0};
+	char one[UUID_LEN + 1], two[UUID_LEN + 1];
+	struct db_tx *tx = begin(DB_WRITE);
+	int64_t waiting, running, n;
+	struct db_job job;
+
+	(void)id_of(1, one);
+	(void)id_of(2, two);
+	FAILS(ERR_NOT_FOUND, db_job_next(tx, &a, &job, &err));
+	OK(db_job_insert(tx, two, &err));
+	OK(db_job_insert(tx, one, &err));
+	FAILS(ERR_CONFLICT, db_job_insert(tx, one, &err));
+	OK(db_job_next(tx, &a, &job, &err));
+	assert_string_equal(job.task_id, two);
+	assert_null(job.node);
+	assert_true(job.n_runs == 0 && !job.is_prepared);
+	job.node = "n1";
+	job.n_runs = 3;
+	job.is_prepared = true;
+	OK(db_job_update(tx, &job, &err));
+	OK(db_job_next(tx, &a, &job, &err));
+	assert_string_equal(job.task_id, one);
+	OK(db_job_count(tx, &waiting, &running, &err));
+	assert_true(waiting == 1 && running == 1);
+	OK(db_job_get(tx, two, &a, &job, &err));
+	assert_true(job.n_runs == 3 && job.is_prepared);
+	assert_string_equal(job.node, "n1");
+	OK(db_job_release(tx, "n2", &n, &err));
+	assert_int_equal(n, 0);
+	OK(db_job_release(tx, "n1", &n, &err));
+	assert_int_equal(n, 1);
+	OK(db_job_delete(tx, two, &err));
+	OK(db_job_delete(tx, two, &err));
+	FAILS(ERR_NOT_FOUND, db_job_get(tx, two, &a, &job, &err));
+	FAILS(ERR_NOT_FOUND, db_job_update(tx, &job, &err));
 	commit(tx);
 }
 
@@ -1697,6 +1883,11 @@ static int run_suite(void)
 		TEST(test_members),
 		TEST(test_members_come_and_go),
 		TEST(test_uploads),
+		TEST(test_task),
+		TEST(test_task_expires_and_goes),
+		TEST(test_task_list),
+		TEST(test_task_marker_must_be_visible),
+		TEST(test_jobs),
 		TEST(test_removals),
 		TEST(test_events_are_numbered_without_gaps),
 		TEST(test_events_come_back_whole),

@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * service/executor.c -- runs tasks, a bounded number at a time.
+ *
+ * (1) The queue is in the database: a row (db_job) from the transaction that makes a task to the one
+ *     that ends it. What runs here is a row with our node in it.
+ * (2) A task is picked up by one transaction, which is also the first to tell of it (task.run,
+ *     task.processing), and ends by one, together with what it did to its image.
+ * (3) Bytes without a location exist only while the row does. Whatever way a task comes to its end, its
+ *     leftovers go first and the row last; if that cannot be done, it is tried until it can.
+ * (4) After a crash, and after a stop that did not wait for them, tasks are picked up again, up to
+ *     MAX_RUNS times; then they fail and say so.
+ *
+ * Threads come when there is work and go when there is none. A thread goes on with the next task until
+ * it finds the queue empty, and looks once more if somebody called meanwhile. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/pool.h"
+#include "service/run.h"
+
+#define MAX_RUNS 5
+#define RETRY_SECONDS 5
+#define NOTE_EVERY_US (INT64_C(5) * 1000000)
+
+struct executor {
+	struct service *svc;
+	struct pool *pool;
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* n_threads, stopping */
+	unsigned n_threads;     /* that work or look for work */
+	uint64_t n_calls;
+	bool stopping;
+	struct run *runs;
+	int64_t n_left_waiting; /* at start */
+};
+
+static const struct task_kind *const kinds[] = {&task_kind_import, &task_kind_api_image_import};
+
+static const struct task_kind *find_kind(const char *type)
+{
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		if (strcmp(kinds[i]->type, type) == 0)
+			return kinds[i];
+	return NULL;
+}
+
+/* -- what the kinds use --------------------------------------------------------------------------- */
+
+void run_refuse(struct run *run, int code, const char *fmt, ...)
+{
+	char text[sizeof(run->refusal.text)];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	err_set(&run->refusal, code, "%s", text);
+}
+
+static int note(struct run *run, const char *text, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	int r = db_begin(run->svc->db, DB_WRITE, &tx, err);
+
+	if (r == 0)
+		r = db_task_note(tx, run->task.id, text, clock_now_us(), err);
+	return r < 0 ? r : db_commit(&tx, err);
+}
+
+void run_progress(void *cls, int64_t n_octets)
+{
+	struct run *run = cls;
+	int64_t now = clock_mono_us();
+	char text[64];
+
+	if (now - run->noted_at < NOTE_EVERY_US)
+		return;
+	run->noted_at = now;
+	snprintf(text, sizeof(text), "Copied %lld MiB", (long long)(n_octets >> 20));
+	(void)note(run, text, NULL); /* the next one may come through */
+}
+
+/* What the input says of credentials was needed to run, and is not any more. */
+static int end_task(struct run *run, struct db_tx *tx, enum task_status status, struct err *err)
+{
+	struct task *t = &run->task;
+	int r;
+
+	t->input = t->input ? task_redact_json(&run->arena, t->input) : NULL;
+	t->status = status;
+	t->updated_at = clock_now_us();
+	t->expires_at = t->updated_at + run->svc->config.import.task_ttl_us;
+	r = db_task_update(tx, TASK_PROCESSING, t, err);
+	if (r < 0)
+		return r;
+	r = event_task(run->svc->notify, tx, status == TASK_SUCCESS ? EVENT_TASK_SUCCESS : EVENT_TASK_FAILURE, t,
+		       &run->origin, err);
+	return r < 0 ? r : db_job_delete(tx, t->id, err);
+}
+
+int run_succeed(struct run *run, struct db_tx *tx, const char *image_id, const char *message, struct err *err)
+{
+	run->task.result = arena_printf(&run->arena, "{\"image_id\": \"%s\"}", image_id);
+	if (!run->task.result)
+		return err_nomem(err);
+	run->task.message = message;
+	return end_task(run, tx, TASK_SUCCESS, err);
+}
+
+/* -- picking up ----------------------------------------------------------------------------------- */
+
+static bool has_waiting(struct service *svc, struct err *err)
+{
+	AUTO(arena_done) struct arena a = {0};
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	struct db_job job;
+
+	return db_begin(svc->db, DB_READ, &tx, err) == 0 && db_job_next(tx, &a, &job, err) == 0;
+}
+
+/* Those who may make a task may do what it does: that was asked when they did. */
+static void act_for(struct run *run)
+{
+	const struct task *t = &run->task;
+
+	run->who.roles = ROLE_ADMIN | ROLE_MEMBER | ROLE_READER;
+	run->who.user_id = t->user_id;
+	run->who.project_id = *t->owner ? t->owner : NULL;
+	run->who.request_id = t->request_id;
+	run->origin = service_origin(&run->who);
+}
+
+static int announce(struct run *run, struct db_tx *tx, struct err *err)
+{
+	struct task *t = &run->task;
+	int r = event_task(run->svc->notify, tx, EVENT_TASK_RUN, t, &run->origin, err);
+
+	if (r < 0)
+		return r;
+	t->status = TASK_PROCESSING;
+	t->updated_at = clock_now_us();
+	return event_task(run->svc->notify, tx, EVENT_TASK_PROCESSING, t, &run->origin, err);
+}
+
+/* The kind may have given it an image: that is stored with the step to processing. */
+static int begin_work(struct run *run, struct db_tx *tx, struct err *err)
+{
+	enum task_status before = run->task.status;
+	int r = 0;
+
+	run->is_first = before == TASK_PENDING;
+	if (run->is_first)
+		r = announce(run, tx, err);
+	if (r < 0)
+		return r;
+	run->kind = find_kind(run->task.type);
+	if (!run->kind)
+		run_refuse(run, ERR_INVALID, "There are no tasks of the type %.30s.", run->task.type);
+	else if (run->job.n_runs > MAX_RUNS)
+		run_refuse(run, ERR_INTERNAL, "The task was interrupted %d times.", MAX_RUNS);
+	r = run->kind ? run->kind->begin(run, tx, err) : 0;
+	return r < 0 ? r : db_task_update(tx, before, &run->task, err);
+}
+
+/* ERR_NOT_FOUND: nothing waits. A task that is gone takes its row with it: *ret_gone. */
+static int load_next(struct run *run, struct db_tx *tx, bool *ret_gone, struct err *err)
+{
+	int r = db_job_next(tx, &run->arena, &run->job, err);
+
+	if (r < 0)
+		return r;
+	run->job.node = run->svc->config.node;
+	run->job.n_runs++;
+	r = db_task_get(tx, run->job.task_id, &run->arena, &run->task, err);
+	*ret_gone = r == ERR_NOT_FOUND || (r == 0 && task_has_ended(&run->task));
+	if (*ret_gone)
+		return db_job_delete(tx, run->job.task_id, err);
+	if (r < 0)
+		return r;
+	act_for(run);
+	return db_job_update(tx, &run->job, err);
+}
+
+/* 1: @run is ours to run; 0: nothing waits. */
+static int pick_up(struct run *run, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	bool gone = false;
+	int r;
+
+	if (!has_waiting(run->svc, err))
+		return err->code == ERR_NOT_FOUND || err->code == 0 ? 0 : err->code;
+	*err = (struct err){0};
+	r = db_begin(run->svc->db, DB_WRITE, &tx, err);
+	if (r < 0)
+		return r;
+	r = load_next(run, tx, &gone, err);
+	if (r == ERR_NOT_FOUND)
+		return 0;
+	if (r == 0 && !gone)
+		r = begin_work(run, tx, err);
+	if (r == 0)
+		r = service_commit(run->svc, &tx, err);
+	return r < 0 ? r : !gone;
+}
+
+/* -- ending --------------------------------------------------------------------------------------- */
+
+static bool is_handed_back(struct executor *e, const struct run *run)
+{
+	bool stopping;
+
+	pthread_mutex_lock(&e->lock);
+	stopping = e->stopping;
+	pthread_mutex_unlock(&e->lock);
+	return stopping && atomic_load(&run->upload.stop) && !atomic_load(&run->upload.image_deleted);
+}
+
+static int hand_back(struct run *run, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	int r = db_begin(run->svc->db, DB_WRITE, &tx, err);
+
+	if (r < 0)
+		return r;
+	run->job.node = NULL;
+	run->job.n_runs--; /* nobody's fault */
+	r = db_job_update(tx, &run->job, err);
+	return r < 0 ? r : db_commit(&tx, err);
+}
+
+static int fail_task(struct run *run, const char *reason, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	int r = db_begin(run->svc->db, DB_WRITE, &tx, err);
+
+	if (r < 0)
+		return r;
+	r = run->kind ? run->kind->fail(run, tx, reason, err) : 0;
+	if (r < 0)
+		return r;
+	run->task.message = reason;
+	r = end_task(run, tx, TASK_FAILURE, err);
+	return r < 0 ? r : service_commit(run->svc, &tx, err);
+}
+
+/* As for uploads: the bytes go only when the database takes transactions (see upload_discard()). */
+static int clean(struct run *run, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	int r = db_begin(run->svc->db, DB_WRITE, &tx, err);
+
+	if (r < 0)
+		return r;
+	db_abort(TAKE(tx));
+	return run->kind ? run->kind->clean(run, err) : 0;
+}
+
+static int settle(struct executor *e, struct run *run, const char *reason, struct err *err)
+{
+	int r;
+
+	run->gives_up = !is_handed_back(e, run);
+	r = clean(run, err);
+	if (r < 0)
+		return r;
+	return run->gives_up ? fail_task(run, reason, err) : hand_back(run, err);
+}
+
+/* False: the process ends. */
+static bool pause_a_while(struct executor *e)
+{
+	struct timespec until;
+	bool go_on;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += RETRY_SECONDS;
+	pthread_mutex_lock(&e->lock);
+	while (!e->stopping && pthread_cond_timedwait(&e->changed, &e->lock, &until) != ETIMEDOUT)
+		;
+	go_on = !e->stopping;
+	pthread_mutex_unlock(&e->lock);
+	return go_on;
+}
+
+/* The next start goes on with what cannot be settled before the process ends. */
+static void settle_surely(struct executor *e, struct run *run, const struct err *why)
+{
+	struct log_ctx ctx = who_log(&run->who);
+	struct err err = {0};
+	bool told = false;
+
+	while (settle(e, run, why->text, &err) < 0) {
+		if (!told)
+			log_error("glint.task", &ctx, "task %s: ending it: %s; trying again", run->task.id,
+				  err_story(&err));
+		told = true;
+		if (!pause_a_while(e))
+			return;
+		err = (struct err){0};
+	}
+}
+
+/* -- threads -------------------------------------------------------------------------------------- */
+
+static void enlist(struct executor *e, struct run *run)
+{
+	pthread_mutex_lock(&e->lock);
+	run->next = e->runs;
+	e->runs = run;
+	if (e->stopping)
+		atomic_store(&run->upload.stop, true);
+	pthread_mutex_unlock(&e->lock);
+}
+
+static void delist(struct executor *e, struct run *run)
+{
+	pthread_mutex_lock(&e->lock);
+	for (struct run **p = &e->runs; *p; p = &(*p)->next) {
+		if (*p == run) {
+			*p = run->next;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&e->lock);
+}
+
+static void work(struct executor *e, struct run *run)
+{
+	struct log_ctx ctx = who_log(&run->who);
+	struct err err = run->refusal;
+	int r = err.code;
+
+	enlist(e, run);
+	if (r == 0 && !run->is_first)
+		r = run->kind->clean(run, &err);
+	if (r == 0)
+		r = run->kind->work(run, &err);
+	if (r < 0) {
+		log_warning("glint.task", &ctx, "task %s (%s): %s", run->task.id, run->task.type, err_story(&err));
+		settle_surely(e, run, &err);
+	}
+	delist(e, run);
+}
+
+/* 1: there was one; 0: nothing to do. */
+static int run_next(struct executor *e)
+{
+	struct run *run = calloc(1, sizeof(*run));
+	struct err err = {0};
+	int r;
+
+	if (!run)
+		return 0;
+	run->svc = e->svc;
+	r = pick_up(run, &err);
+	if (r > 0)
+		work(e, run);
+	if (run->listed)
+		uploads_remove(e->svc, &run->upload);
+	if (r < 0)
+		log_warning("glint.task", NULL, "picking up a task: %s; trying again in a while", err_story(&err));
+	arena_done(&run->arena);
+	free(run);
+	return r > 0;
+}
+
+/* True: nothing happened since @n_calls, and the thread goes. */
+static bool leave(struct executor *e, uint64_t n_calls)
+{
+	bool leaves;
+
+	pthread_mutex_lock(&e->lock);
+	leaves = e->stopping || e->n_calls == n_calls;
+	if (leaves) {
+		e->n_threads--;
+		pthread_cond_broadcast(&e->changed);
+	}
+	pthread_mutex_unlock(&e->lock);
+	return leaves;
+}
+
+static uint64_t calls(struct executor *e, bool *ret_stopping)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&e->lock);
+	n = e->n_calls;
+	*ret_stopping = e->stopping;
+	pthread_mutex_unlock(&e->lock);
+	return n;
+}
+
+static void thread_main(void *arg)
+{
+	struct executor *e = arg;
+	bool stopping;
+	uint64_t n;
+
+	do {
+		n = calls(e, &stopping);
+		while (!stopping && run_next(e))
+			n = calls(e, &stopping);
+	} while (!leave(e, n));
+}
+
+void executor_wake(struct executor *e)
+{
+	if (!e)
+		return;
+	pthread_mutex_lock(&e->lock);
+	e->n_calls++;
+	if (!e->stopping && e->n_threads < e->svc->config.import.max_workers && pool_submit(e->pool, thread_main, e) == 0)
+		e->n_threads++;
+	pthread_mutex_unlock(&e->lock);
+}
+
+/* What was being run when the process before us ended is waiting again. */
+static int release(struct service *svc, int64_t *ret_waiting, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	int64_t n, running;
+	int r = db_begin(svc->db, DB_WRITE, &tx, err);
+
+	if (r == 0)
+		r = db_job_release(tx, svc->config.node, &n, err);
+	if (r == 0)
+		r = db_job_count(tx, ret_waiting, &running, err);
+	if (r < 0)
+		return r;
+	if (n > 0)
+		log_warning("glint.task", NULL, "%lld interrupted task%s picked up again", (long long)n,
+			    n == 1 ? "" : "s");
+	return db_commit(&tx, err);
+}
+
+static void init_threads(struct executor *e)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&e->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&e->changed, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+int executor_new(struct service *svc, struct executor **ret, struct err *err)
+{
+	struct executor *e = calloc(1, sizeof(*e));
+	int r;
+
+	if (!e)
+		return err_nomem(err);
+	e->svc = svc;
+	init_threads(e);
+	r = pool_new("glint-task", svc->config.import.max_workers, &e->pool, err);
+	if (r == 0)
+		r = release(svc, &e->n_left_waiting, err);
+	if (r < 0) {
+		executor_free(e);
+		return r;
+	}
+	*ret = e;
+	return 0;
+}
+
+void executor_start(struct executor *e)
+{
+	for (int64_t i = 0; i < e->n_left_waiting && i < e->svc->config.import.max_workers; i++)
+		executor_wake(e);
+}
+
+/* Until no thread is left, or @deadline (monotonic); 0: for ever. */
+static void wait_idle(struct executor *e, int64_t deadline)
+{
+	struct timespec until = {deadline / 1000000, deadline % 1000000 * 1000};
+
+	while (e->n_threads > 0) {
+		if (deadline == 0)
+			pthread_cond_wait(&e->changed, &e->lock);
+		else if (pthread_cond_timedwait(&e->changed, &e->lock, &until) == ETIMEDOUT)
+			return;
+	}
+}
+
+void executor_stop(struct executor *e, int64_t wait_us)
+{
+	if (!e)
+		return;
+	pthread_mutex_lock(&e->lock);
+	e->stopping = true;
+	pthread_cond_broadcast(&e->changed);
+	wait_idle(e, clock_mono_us() + wait_us);
+	for (struct run *run = e->runs; run; run = run->next)
+		atomic_store(&run->upload.stop, true);
+	wait_idle(e, 0);
+	pthread_mutex_unlock(&e->lock);
+}
+
+void executor_free(struct executor *e)
+{
+	if (!e)
+		return;
+	executor_stop(e, 0);
+	pool_free(e->pool);
+	pthread_cond_destroy(&e->changed);
+	pthread_mutex_destroy(&e->lock);
+	free(e);
+}
