@@ -88,11 +88,6 @@ static int check_image(struct asked *k, struct err *err)
 
 /* -- the lock ------------------------------------------------------------------------------------- */
 
-static int is_busy(const struct image *image, struct err *err)
-{
-	return err_set(err, ERR_CONFLICT, "Image %s is being imported by another task.", image->id);
-}
-
 /* @t holds the lock but is not in our queue. */
 static bool is_stale(const struct task *t)
 {
@@ -121,18 +116,15 @@ static int end_stale(struct asked *k, struct task *t, struct err *err)
 static int break_lock(struct asked *k, const char *task_id, struct err *err)
 {
 	struct log_ctx ctx = who_log(k->who);
-	struct db_job job;
 	struct task t;
-	int r = db_job_get(k->tx, task_id, &k->arena, &job, err);
+	int r = progress_check_unlocked(k->tx, &k->target.image, &k->arena, err);
 
 	if (r == 0)
-		return is_busy(&k->target.image, err);
-	if (r == ERR_NOT_FOUND)
 		r = db_task_get(k->tx, task_id, &k->arena, &t, err);
 	if (r < 0)
 		return r == ERR_NOT_FOUND ? 0 : r;
 	if (!is_stale(&t))
-		return is_busy(&k->target.image, err);
+		return err_set(err, ERR_CONFLICT, "Image %s is being imported by another task.", k->target.image.id);
 	log_warning("glint.import", &ctx, "image %s: breaking the stale lock of task %s", k->target.image.id, task_id);
 	return end_stale(k, &t, err);
 }

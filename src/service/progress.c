@@ -25,6 +25,17 @@ bool progress_is_locked_by(const struct image *image, const char *task_id)
 	return lock && lock->value && strcmp(lock->value, task_id) == 0;
 }
 
+int progress_check_unlocked(struct db_tx *tx, const struct image *image, struct arena *a, struct err *err)
+{
+	const struct image_property *lock = image_find_property(image, LOCK_PROPERTY);
+	struct db_job job;
+	int r = lock && lock->value ? db_job_get(tx, lock->value, a, &job, err) : ERR_NOT_FOUND;
+
+	if (r == 0)
+		return err_set(err, ERR_CONFLICT, "Image %s is being imported by another task.", image->id);
+	return r == ERR_NOT_FOUND ? 0 : r;
+}
+
 static const char *list_of(const struct image *image, const char *property)
 {
 	const struct image_property *p = image_find_property(image, property);

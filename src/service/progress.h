@@ -12,6 +12,9 @@
 /* @after is a copy of @before that may be changed without changing @before. */
 int progress_copy(const struct image *before, struct image *after, struct arena *a, struct err *err);
 
+/* ERR_CONFLICT if a task in our queue holds the lock. One that somebody else left does not count. */
+int progress_check_unlocked(struct db_tx *tx, const struct image *image, struct arena *a, struct err *err);
+
 bool progress_is_locked_by(const struct image *image, const char *task_id);
 
 /* Is @store one of the names in the list of that property? The nameless store never is. */

@@ -15,8 +15,6 @@ static int check_removable(struct service *svc, const struct image *image, const
 	if (image->status != IMAGE_ACTIVE)
 		return err_set(err, ERR_CONFLICT, "Image %s is %s; data is only removed from a store while it is active.",
 			       image->id, image_status_name(image->status));
-	if (image_find_property(image, LOCK_PROPERTY))
-		return err_set(err, ERR_CONFLICT, "Image %s is being imported.", image->id);
 	if (image->n_locations == 1)
 		return err_set(err, ERR_FORBIDDEN,
 			       "Image %s is in this store only; delete the image if that is meant.", image->id);
@@ -65,6 +63,8 @@ int service_delete_from_store(struct service *svc, const struct who *who, const 
 
 	if (r == 0)
 		r = check_removable(svc, &target.image, store, err);
+	if (r == 0)
+		r = progress_check_unlocked(tx, &target.image, &a, err);
 	if (r < 0)
 		return r;
 	location = find_location(svc, &target.image, store);

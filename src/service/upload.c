@@ -28,7 +28,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "service/internal.h"
+#include "service/progress.h"
 #include "service/seal.h"
 #include "service/transfer.h"
 
@@ -92,7 +92,9 @@ static int upload_begin(struct service *svc, const struct who *who, struct uploa
 	r = check_uploadable(&target.image, after.status, err);
 	if (r < 0)
 		return r;
-	r = insert_row(svc, tx, u, store, err);
+	r = progress_check_unlocked(tx, &target.image, &a, err);
+	if (r == 0)
+		r = insert_row(svc, tx, u, store, err);
 	if (r < 0)
 		return r;
 	r = service_save(svc, tx, who, &target.image, &after, err);
