@@ -18,38 +18,31 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "answer.h"
 
 #define READ_MAX CURL_MAX_READ_SIZE
 #define BUFFER_MAX (2 * (size_t)READ_MAX) /* what one step may bring, mostly */
 #define POLL_MS 500
-#define PAUSE_MS 500
-#define HEADER_OCTETS_MAX 65536
-#define VALIDATOR_MAX 256
+#define PAUSE_US INT64_C(250000)
+#define PROGRESS 65536 /* octets that make a resumed download one that gets on */
 #define SECOND INT64_C(1000000)
 
 enum phase { WAITING_FOR_HEAD, READING_BODY, FINISHED };
-
-struct head {
-	long status;
-	int64_t length;             /* -1: not told */
-	int64_t range_first, range_total; /* of Content-Range; -1 */
-	bool encoded;               /* the octets are not the thing itself */
-	char etag[VALIDATOR_MAX], modified[VALIDATOR_MAX], location[4096];
-	size_t n_octets;
-};
 
 struct fetch {
 	const struct fetch_options *options;
 	CURLM *multi;
 	CURL *easy;
-	CURLU *url;
+	CURLU *first, *url;         /* as asked for; where that leads */
 	struct curl_slist *headers, *resolved;
 	enum phase phase;
-	struct head head;           /* of the answer under way */
-	char validator[VALIDATOR_MAX]; /* "" : it cannot be gone on with */
+	struct answer head;           /* of the answer under way */
+	struct err head_err;        /* why it cannot be used; code 0: it can */
+	char tag[ANSWER_TAG_MAX], date[ANSWER_DATE_MAX]; /* of the first answer: by which of them the rest is known */
 	int64_t size, got;          /* of the whole; -1 */
+	int64_t broke_at;           /* how much there was when a connection broke last */
 	unsigned n_redirects, n_resumes;
-	bool refused;               /* an address was, by the rules */
+	bool refused, opened;       /* an address was, by the rules; a socket was */
 	bool paused;
 
 	unsigned char *buffer;      /* what came and was not asked for yet */
@@ -77,95 +70,18 @@ static curl_socket_t open_socket(void *cls, curlsocktype purpose, struct curl_so
 		f->refused = true;
 		return CURL_SOCKET_BAD;
 	}
+	f->opened = true;
 	return socket(sa->family, sa->socktype | SOCK_CLOEXEC, sa->protocol);
-}
-
-static bool take_value(const char *line, size_t n, const char *name, char *out, size_t size)
-{
-	size_t k = strlen(name);
-
-	if (n <= k || strncasecmp(line, name, k) != 0 || line[k] != ':')
-		return false;
-	line += k + 1;
-	n -= k + 1;
-	while (n > 0 && (line[0] == ' ' || line[0] == '\t')) {
-		line++;
-		n--;
-	}
-	while (n > 0 && (line[n - 1] == '\r' || line[n - 1] == '\n' || line[n - 1] == ' '))
-		n--;
-	snprintf(out, size, "%.*s", (int)(n < size ? n : 0), line); /* one too long is none */
-	return true;
-}
-
-static bool parse_number(const char **text, int64_t *ret)
-{
-	const char *p = *text;
-	int64_t n = 0;
-
-	for (; *p >= '0' && *p <= '9'; p++) {
-		if (n > (INT64_MAX - 9) / 10)
-			return false;
-		n = n * 10 + (*p - '0');
-	}
-	if (p == *text)
-		return false;
-	*text = p;
-	*ret = n;
-	return true;
-}
-
-/* "bytes 10-19/20"; anything else leaves range_first -1. */
-static void parse_content_range(struct head *h, const char *value)
-{
-	int64_t first, last, total;
-
-	if (strncasecmp(value, "bytes ", 6) != 0)
-		return;
-	value += 6;
-	if (!parse_number(&value, &first) || *value++ != '-' || !parse_number(&value, &last) || *value++ != '/' ||
-	    !parse_number(&value, &total) || *value || last < first || last + 1 != total)
-		return;
-	h->range_first = first;
-	h->range_total = total;
-}
-
-static void begin_head(struct head *h)
-{
-	*h = (struct head){.length = -1, .range_first = -1, .range_total = -1, .n_octets = h->n_octets};
-}
-
-static void take_header(struct head *h, const char *line, size_t n)
-{
-	char value[VALIDATOR_MAX];
-	const char *p = value;
-
-	if (n > 5 && strncasecmp(line, "HTTP/", 5) == 0)
-		begin_head(h); /* of the next answer: 100 comes before the real one */
-	else if (take_value(line, n, "Content-Length", value, sizeof(value)))
-		h->length = parse_number(&p, &h->length) ? h->length : -1;
-	else if (take_value(line, n, "Content-Range", value, sizeof(value)))
-		parse_content_range(h, value);
-	else if (take_value(line, n, "Content-Encoding", value, sizeof(value)))
-		h->encoded = *value && strcasecmp(value, "identity") != 0;
-	else if (!take_value(line, n, "ETag", h->etag, sizeof(h->etag)) &&
-		 !take_value(line, n, "Last-Modified", h->modified, sizeof(h->modified)))
-		(void)take_value(line, n, "Location", h->location, sizeof(h->location));
 }
 
 static size_t on_header(char *line, size_t size, size_t n, void *cls)
 {
 	struct fetch *f = cls;
 
-	f->head.n_octets += n;
-	if (f->head.n_octets > HEADER_OCTETS_MAX)
+	if (answer_add(&f->head, line, n, &f->head_err) < 0)
 		return 0;
-	take_header(&f->head, line, n);
-	if (n <= 2 && (line[0] == '\r' || line[0] == '\n')) {
-		curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &f->head.status);
-		if (f->head.status >= 200)
-			f->phase = READING_BODY;
-	}
+	if (f->head.is_done && f->phase == WAITING_FOR_HEAD)
+		f->phase = READING_BODY;
 	return n;
 }
 
@@ -250,9 +166,10 @@ static int step(struct fetch *f, struct err *err)
 	return rc == CURLM_OK ? 0 : err_set(err, ERR_INTERNAL, "The download failed: %s", curl_multi_strerror(rc));
 }
 
+/* Longer each time in a row. */
 static int wait_a_moment(struct fetch *f, struct err *err)
 {
-	int64_t until = clock_mono_us() + PAUSE_MS * 1000;
+	int64_t until = clock_mono_us() + (PAUSE_US << (f->n_resumes < 5 ? f->n_resumes : 5));
 	int r = 0;
 
 	while (r == 0 && clock_mono_us() < until) {
@@ -267,15 +184,15 @@ static int wait_a_moment(struct fetch *f, struct err *err)
 /* A range request for the rest, which a source that has something else now answers with 200. */
 static int set_range(struct fetch *f, struct err *err)
 {
-	char text[VALIDATOR_MAX + 32];
+	char text[ANSWER_TAG_MAX + 32];
 	struct curl_slist *more;
 
-	curl_slist_free_all(TAKE(f->headers));
 	curl_easy_setopt(f->easy, CURLOPT_HTTPHEADER, NULL);
 	curl_easy_setopt(f->easy, CURLOPT_RANGE, NULL);
+	curl_slist_free_all(TAKE(f->headers));
 	if (f->got == 0)
 		return 0;
-	snprintf(text, sizeof(text), "If-Range: %s", f->validator);
+	snprintf(text, sizeof(text), "If-Range: %s", *f->tag ? f->tag : f->date);
 	more = curl_slist_append(NULL, text);
 	if (!more)
 		return err_nomem(err);
@@ -292,14 +209,12 @@ static int begin_request(struct fetch *f, struct err *err)
 
 	if (r < 0)
 		return r;
-	f->head = (struct head){.length = -1, .range_first = -1, .range_total = -1};
+	answer_done(&f->head);
+	f->head_err = (struct err){0};
 	f->phase = WAITING_FOR_HEAD;
-	f->paused = f->refused = false;
+	f->paused = f->refused = f->opened = false;
 	f->result = CURLE_OK;
 	f->n_buffered = 0;
-	f->window_at = clock_mono_us();
-	f->window_got = f->got;
-	f->left_at = 0;
 	curl_easy_setopt(f->easy, CURLOPT_CURLU, f->url);
 	if (curl_multi_add_handle(f->multi, f->easy) != CURLM_OK)
 		return err_nomem(err);
@@ -314,8 +229,13 @@ static void end_request(struct fetch *f)
 /* What curl says of a connection that failed. Its own words may hold the URL. */
 static int connection_failed(const struct fetch *f, struct err *err)
 {
-	if (f->refused)
+	if (f->refused && !f->opened)
 		return rules_refuse(err);
+	if (f->head_err.code) {
+		if (err)
+			*err = f->head_err;
+		return f->head_err.code;
+	}
 	switch (f->result) {
 	case CURLE_COULDNT_RESOLVE_HOST:
 		return err_set(err, ERR_UNAVAILABLE, "The source's name could not be resolved.");
@@ -342,18 +262,12 @@ static int wait_for_head(struct fetch *f, struct err *err)
 
 	while (r == 0 && f->phase == WAITING_FOR_HEAD)
 		r = step(f, err);
-	if (r == 0 && f->phase == FINISHED && f->result != CURLE_OK && f->head.status == 0)
+	if (r == 0 && f->phase == FINISHED && !f->head.is_done)
 		r = connection_failed(f, err);
 	return r;
 }
 
 /* -- redirects ------------------------------------------------------------------------------------ */
-
-static bool is_redirect(const struct head *h)
-{
-	return (h->status == 301 || h->status == 302 || h->status == 303 || h->status == 307 || h->status == 308) &&
-	       *h->location;
-}
 
 static bool is_https(CURLU *url)
 {
@@ -371,7 +285,8 @@ static int resolve_location(struct fetch *f, char **ret, struct err *err)
 
 	if (!url)
 		return err_nomem(err);
-	if (curl_url_set(url, CURLUPART_URL, f->head.location, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
+	if (curl_url_set(url, CURLUPART_URL, f->head.location,
+			 CURLU_NON_SUPPORT_SCHEME | CURLU_URLENCODE) != CURLUE_OK ||
 	    curl_url_get(url, CURLUPART_URL, ret, 0) != CURLUE_OK)
 		return err_set(err, ERR_INVALID, "The source redirects to something that is no URL.");
 	return 0;
@@ -403,36 +318,47 @@ static int follow(struct fetch *f, struct err *err)
 
 /* -- opening -------------------------------------------------------------------------------------- */
 
-static int check_answer(struct fetch *f, struct err *err)
-{
-	const struct head *h = &f->head;
-
-	if (h->status != 200)
-		return err_set(err, ERR_INVALID, "The source answered %ld.", h->status);
-	if (h->encoded)
-		return err_set(err, ERR_INVALID, "The source sends the data encoded, which was not asked for.");
-	if (h->length > f->options->max_octets)
-		return err_set(err, ERR_TOO_LARGE, "The source has more than %lld octets.",
-			       (long long)f->options->max_octets);
-	f->size = h->length;
-	if (*h->etag && strncmp(h->etag, "W/", 2) != 0)
-		snprintf(f->validator, sizeof(f->validator), "%s", h->etag);
-	else
-		snprintf(f->validator, sizeof(f->validator), "%s", h->modified);
-	return 0;
-}
-
+/* The head of the answer at the end of all redirects. */
 static int find_answer(struct fetch *f, struct err *err)
 {
-	int r = wait_for_head(f, err);
+	int r;
 
-	while (r == 0 && is_redirect(&f->head)) {
+	curl_url_cleanup(f->url);
+	f->url = curl_url_dup(f->first);
+	f->n_redirects = 0;
+	if (!f->url)
+		return err_nomem(err);
+	r = wait_for_head(f, err);
+	while (r == 0 && answer_is_redirect(&f->head)) {
 		end_request(f);
 		r = follow(f, err);
 		if (r == 0)
 			r = wait_for_head(f, err);
 	}
-	return r < 0 ? r : check_answer(f, err);
+	return r;
+}
+
+static int64_t announced(const struct answer *h)
+{
+	return h->has_length && !h->is_chunked ? h->length : -1;
+}
+
+/* A first answer: nothing has been read yet. */
+static int take_answer(struct fetch *f, struct err *err)
+{
+	const struct answer *h = &f->head;
+
+	if (h->status != 200)
+		return err_set(err, ERR_INVALID, "The source answered %d.", h->status);
+	if (h->is_encoded)
+		return err_set(err, ERR_INVALID, "The source sends the data encoded, which was not asked for.");
+	if (announced(h) > f->options->max_octets)
+		return err_set(err, ERR_TOO_LARGE, "The source has more than %lld octets.",
+			       (long long)f->options->max_octets);
+	f->size = announced(h);
+	memcpy(f->tag, h->tag, sizeof(f->tag));
+	memcpy(f->date, h->date, sizeof(f->date));
+	return 0;
 }
 
 static void set_up(struct fetch *f)
@@ -455,6 +381,7 @@ static void set_up(struct fetch *f)
 		curl_easy_setopt(e, CURLOPT_CAPATH, NULL);
 	}
 	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)(o->connect_timeout_us / 1000));
+	curl_easy_setopt(e, CURLOPT_HTTP_CONTENT_DECODING, 0L);
 	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)READ_MAX);
 	curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
 	curl_easy_setopt(e, CURLOPT_USERAGENT, "glint");
@@ -492,7 +419,7 @@ int fetch_open_resolved(const struct fetch_options *options, const char *url, co
 		return err_nomem(err);
 	f->options = options;
 	f->size = -1;
-	r = rules_parse(options->rules, url, &f->url, err);
+	r = rules_parse(options->rules, url, &f->first, err);
 	if (r == 0)
 		r = add_resolved(f, resolved, err);
 	if (r < 0)
@@ -503,10 +430,15 @@ int fetch_open_resolved(const struct fetch_options *options, const char *url, co
 	if (!f->buffer || !f->multi || !f->easy)
 		return err_nomem(err);
 	set_up(f);
+	f->window_at = clock_mono_us();
 	r = find_answer(f, err);
 	if (r == 0)
-		*ret = TAKE(f);
-	return r;
+		r = take_answer(f, err);
+	if (r < 0)
+		return r;
+	f->left_at = clock_mono_us();
+	*ret = TAKE(f);
+	return 0;
 }
 
 int fetch_open(const struct fetch_options *options, const char *url, struct fetch **ret, struct err *err)
@@ -527,7 +459,9 @@ void fetch_close(struct fetch *f)
 		end_request(f);
 	curl_easy_cleanup(f->easy);
 	curl_multi_cleanup(f->multi);
+	curl_url_cleanup(f->first);
 	curl_url_cleanup(f->url);
+	answer_done(&f->head);
 	curl_slist_free_all(f->headers);
 	curl_slist_free_all(f->resolved);
 	free(f->buffer);
@@ -541,17 +475,42 @@ void fetch_close_p(struct fetch **f)
 
 /* -- reading -------------------------------------------------------------------------------------- */
 
-static bool is_same_source(const struct fetch *f)
+/* The same thing as at first, by the validator that it came with, and from where we are. */
+static bool is_rest(const struct fetch *f)
 {
-	const struct head *h = &f->head;
+	const struct answer *h = &f->head;
 
-	if (h->status != 206 || h->encoded || h->range_first != f->got)
+	if (h->status != 206 || h->is_encoded || !h->has_range || h->first != f->got)
 		return false;
-	if (f->size >= 0 && h->range_total != f->size)
+	if (f->size >= 0 && (h->last + 1 != f->size || (h->is_total_known && h->total != f->size)))
 		return false;
-	return !*h->etag || strncmp(f->validator, "\"", 1) != 0 || strcmp(h->etag, f->validator) == 0;
+	return *f->tag ? strcmp(h->tag, f->tag) == 0 : strcmp(h->date, f->date) == 0;
 }
 
+static bool comes_back_later(int status)
+{
+	return status >= 500 || status == 429;
+}
+
+static int take_rest(struct fetch *f, struct err *err)
+{
+	if (f->got == 0)
+		return take_answer(f, err);
+	if (!is_rest(f))
+		return err_set(err, ERR_UNAVAILABLE, "The source broke off after %lld octets and has something else now.",
+			       (long long)f->got);
+	return 0;
+}
+
+static bool may_resume(struct fetch *f)
+{
+	if (f->got >= f->broke_at + PROGRESS)
+		f->n_resumes = 0;
+	f->broke_at = f->got;
+	return (f->got == 0 || *f->tag || *f->date) && f->n_resumes++ < f->options->max_resumes;
+}
+
+/* Once more from where it broke; what fails again, but may go well later, is left as broken. */
 static int resume(struct fetch *f, struct err *err)
 {
 	struct err broke = {0};
@@ -559,21 +518,18 @@ static int resume(struct fetch *f, struct err *err)
 
 	(void)connection_failed(f, &broke);
 	end_request(f);
-	if (!*f->validator || f->n_resumes++ >= f->options->max_resumes)
+	if (!may_resume(f))
 		return err_set(err, ERR_UNAVAILABLE, "%s It had sent %lld octets.", broke.text, (long long)f->got);
 	r = wait_a_moment(f, err);
 	if (r == 0)
-		r = wait_for_head(f, err);
-	if (r == ERR_UNAVAILABLE) { /* not yet */
+		r = find_answer(f, err);
+	if (r == ERR_UNAVAILABLE || (r == 0 && comes_back_later(f->head.status))) {
 		f->phase = FINISHED;
-		if (f->result == CURLE_OK)
-			f->result = CURLE_RECV_ERROR;
+		f->n_buffered = 0;
+		f->result = f->result == CURLE_OK ? CURLE_RECV_ERROR : f->result;
 		return 0;
 	}
-	if (r == 0 && !is_same_source(f))
-		return err_set(err, ERR_UNAVAILABLE, "The source broke off after %lld octets and has something else now.",
-			       (long long)f->got);
-	return r;
+	return r < 0 ? r : take_rest(f, err);
 }
 
 /* Has all of it come? */
@@ -624,7 +580,6 @@ ssize_t fetch_read(struct fetch *f, void *data, size_t n, struct err *err)
 	f->buffer_at += n;
 	f->n_buffered -= n;
 	f->got += (int64_t)n;
-	f->n_resumes = 0;
 	f->left_at = clock_mono_us();
 	return (ssize_t)n;
 }
