@@ -48,12 +48,14 @@ static void add_summary(struct buf *out, const json_t *payload)
 		add_printable(out, json_string_value(payload));
 		return;
 	}
+	add_member(out, payload, "type", " %s");
 	add_member(out, payload, "name", " \"%s\"");
 	add_member(out, payload, "status", " %s");
 	add_member(out, payload, "size", " %s octets");
 	add_member(out, payload, "bytes_sent", " %s octets");
 	add_member(out, payload, "destination_ip", " to %s");
 	add_member(out, payload, "member_id", " member %s");
+	add_member(out, payload, "message", ": %s");
 }
 
 static const char *colour_of(const char *priority)
