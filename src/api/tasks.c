@@ -112,7 +112,7 @@ static int check_type(struct call *c, const char *type)
 static int create(struct call *c, struct task *ret)
 {
 	AUTO(json_decref_p) json_t *body = NULL;
-	const char *type, *input;
+	const char *type = NULL, *input = NULL;
 	int r = policy_check(POLICY_TASKS_API_ACCESS, &c->who, NULL, &c->err);
 
 	if (r == 0)

@@ -5,7 +5,7 @@
  * A connection that breaks is opened again where it stopped, if the source can show by a validator that
  * it still has the same. Redirects are followed here, one request each, because each of them has to pass
  * the rules; and each socket is judged by the address that it is about to be connected to. */
-#include "internal.h"
+#include "fetch.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "answer.h"
+#include "internal.h"
 
 #define READ_MAX CURL_MAX_READ_SIZE
 #define BUFFER_MAX (2 * (size_t)READ_MAX) /* what one step may bring, mostly */

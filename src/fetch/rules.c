@@ -320,7 +320,9 @@ int fetch_check_rules(const struct fetch_rules *rules, struct err *err)
 		return r;
 	for (const char *const *text = rules->allowed_networks; text && *text; text++) {
 		if (!network_parse(*text, &network))
-			return err_set(err, ERR_INVALID, "[glint] web_download_allow_networks: \"%.50s\" is no network like 10.1.0.0/16", *text);
+			return err_set(err, ERR_INVALID,
+				       "[glint] web_download_allow_networks: \"%.50s\" is no network like 10.1.0.0/16",
+				       *text);
 	}
 	return 0;
 }

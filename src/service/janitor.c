@@ -154,7 +154,7 @@ static int sweep(struct service *svc, struct due_list *list, bool *ret_more, str
 static int expire_tasks(struct service *svc, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
-	int64_t n;
+	int64_t n = 0;
 	int r = db_begin(svc->db, DB_WRITE, &tx, err);
 
 	if (r == 0)
