@@ -1366,7 +1366,7 @@ static int append_task(void *cls, const struct task *t, struct err *err)
 	char *out = cls;
 	size_t n = strlen(out);
 
-	snprintf(out + n, 1024 - n, "%s%c", n ? " " : "", t->id[UUID_LEN - 1]);
+	(void)snprintf(out + n, 1024 - n, "%s%lu", n ? " " : "", strtoul(t->id, NULL, 16));
 	return 0;
 }
 
