@@ -572,6 +572,27 @@ static void test_what_was_dropped_is_made_again(void **state)
 	by_hand("SELECT * FROM glint_events, glint_meta");
 }
 
+/* Schema 2 had no jobs and did not say which store an upload goes to. */
+static void test_the_schema_before_is_upgraded(void **state)
+{
+	struct db_upload u = {.image_id = "c0ffee00-0000-4000-8000-000000000001", .node = "n", .store = "fast"}, got;
+	AUTO(arena_done) struct arena a = {0};
+	struct db_tx *tx;
+
+	reopen_after("DROP TABLE glint_jobs; DROP TABLE glint_uploads;"
+		     "CREATE TABLE glint_uploads (image_id TEXT PRIMARY KEY, node TEXT NOT NULL,"
+		     " started_at INTEGER NOT NULL) WITHOUT ROWID;"
+		     "INSERT INTO glint_uploads VALUES ('c0ffee00-0000-4000-8000-000000000002', 'n', 7);"
+		     "UPDATE glint_meta SET value = '2' WHERE name = 'schema'",
+		     0, NULL);
+	OK(db_begin(db, DB_WRITE, &tx, &err));
+	OK(db_upload_insert(tx, &u, &err));
+	OK(db_upload_get(tx, "c0ffee00-0000-4000-8000-000000000002", &a, &got, &err));
+	assert_string_equal(got.store, "");
+	OK(db_job_insert(tx, u.image_id, &err));
+	OK(db_commit(&tx, &err));
+}
+
 static void test_other_databases_are_left_alone(void **state)
 {
 	struct err err = {0};
@@ -807,6 +828,7 @@ int main(void)
 		TEST(test_what_lacks_a_column_is_refused),
 		TEST(test_a_newer_glint_is_refused),
 		TEST(test_what_was_dropped_is_made_again),
+		TEST(test_the_schema_before_is_upgraded),
 		TEST_CLOSED(test_other_databases_are_left_alone),
 		TEST_CLOSED(test_paths_that_cannot_be_opened),
 		TEST(test_pages_follow_an_index),
