@@ -38,8 +38,9 @@ void service_free(struct service *svc)
 {
 	if (!svc)
 		return;
-	executor_free(svc->executor);
+	executor_stop(svc->executor, 0); /* they call each other: both rest before either goes */
 	janitor_stop(svc->janitor);
+	executor_free(svc->executor);
 	pthread_mutex_destroy(&svc->lock);
 	free(svc);
 }
