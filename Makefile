@@ -70,6 +70,7 @@ bench:
 	@ninja -C $(BUILD)-bench
 	@$(PYTHON) bench/bench.py --glint $(BUILD)-bench/glint
 	@$(PYTHON) bench/messaging.py --build $(BUILD)-bench
+	@$(PYTHON) bench/imports.py --glint $(BUILD)-bench/glint
 
 lint:
 	@scripts/setup build lint
