@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * tests/fuzz/fuzz_convert.c -- any octets as an image, of each format in turn, and as something compressed. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "convert/convert.h"
+#include "convert/head.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define MAX_OCTETS (1 << 20)
+
+struct input {
+	const uint8_t *data;
+	size_t left;
+};
+
+static ssize_t give(void *cls, void *data, size_t n, struct err *err)
+{
+	struct input *in = cls;
+
+	n = n < 100 ? n : 100; /* in pieces */
+	n = n < in->left ? n : in->left;
+	memcpy(data, in->data, n);
+	in->data += n;
+	in->left -= n;
+	return (ssize_t)n;
+}
+
+static void try_unpack(const uint8_t *data, size_t size)
+{
+	struct input in = {data, size};
+	struct unpack *u = NULL;
+	static unsigned char out[4096];
+	int64_t sum = 0;
+	ssize_t n;
+
+	if (unpack_new(give, &in, MAX_OCTETS, &u, NULL) < 0)
+		return;
+	while ((n = unpack_read(u, out, sizeof(out), NULL)) > 0)
+		sum += n;
+	if (sum > MAX_OCTETS)
+		abort();
+	unpack_free(u);
+}
+
+static void try_heads(const uint8_t *data, size_t size)
+{
+	static const char *const formats[] = {"raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi", "iso"};
+	static const char *const types[] = {"streamOptimized", "monolithicSparse", NULL};
+	const struct head h = {.octets = data,
+			       .n = size < HEAD_OCTETS ? size : HEAD_OCTETS,
+			       .tail = size >= TAIL_OCTETS ? data + size - TAIL_OCTETS : NULL,
+			       .size = (int64_t)size};
+	const char *driver;
+
+	for (size_t i = 0; i < ARRAY_LEN(formats); i++)
+		(void)head_check(&h, formats[i], types, &driver, NULL);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	try_heads(data, size);
+	try_unpack(data, size);
+	return 0;
+}
