@@ -85,6 +85,8 @@ const char *task_redact_url(struct arena *a, const char *text)
 	for (size_t i = 0; i < n; i++)
 		if (authority[i] == '@')
 			host = authority + i + 1;
+	if (host != authority && strcspn(host, "/\\?#") == 0) /* no host: who knows what is what in it */
+		return arena_printf(a, "%.*s***", (int)(authority - text), text);
 	query = host + strcspn(host, "?#");
 	if (host == authority && !*query)
 		return text;

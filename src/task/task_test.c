@@ -50,6 +50,7 @@ static void test_redacted_urls(void **state)
 		{"https://host?secret", "https://host?***"},
 		{"https://host/x#secret", "https://host/x?***"},
 		{"s3+https://key:secret@host/bucket", "s3+https://host/bucket"},
+		{"http://user:secret@/x@secret/", "http://***"},
 		{"just words: with a colon?", "just words: with a colon?"},
 		{"a@b", "a@b"},
 		{"", ""},
