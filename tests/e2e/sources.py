@@ -2,6 +2,7 @@
 """Where imports come from: a real nginx, and a source that has every fault a source can have."""
 import os
 import socket
+import ssl
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,12 +53,17 @@ class Hostile(ThreadingHTTPServer):
     """Each path is a fault; `data` is what it would be without. `gate` holds /held back until it is set."""
     daemon_threads = True
 
-    def __init__(self, data):
+    def __init__(self, data, certificate=None):
+        """`certificate` (certificate, key): https, on the name localhost."""
         super().__init__(('127.0.0.1', 0), Handler)
         self.data = data
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         self.seen = []  # paths that were asked for
         self.gate, self.waiting = threading.Event(), threading.Event()
-        self.url = 'http://127.0.0.1:%d' % self.server_address[1]
+        self.url = ('https://localhost:%d' if certificate else 'http://127.0.0.1:%d') % self.server_address[1]
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, *args):

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from broker import Certificates
 from harness import A, ADMIN, B, make_server, message_of, pattern, wait_for
 from sources import REACHABLE, Hostile, Nginx
 from test_clients import GLANCE
@@ -292,6 +293,27 @@ def test_slow_and_endless_sources(servers, tmp_path, hostile):
         nothing_left(s, image)
     assert stage(a, a.new()['id'], b'x' * ((8 << 20) + 1)).status_code == 413
     assert files(s, 'staging') == set()
+
+
+def test_certificates(servers, tmp_path):
+    """Chain and name are verified, and nothing switches that off."""
+    own = Certificates(tmp_path / 'own')
+    https = Hostile(DATA, own.server)
+    https.name_of_another = https.url.replace('localhost', '127.0.0.1')
+    try:
+        for ca, url, reason in ((own.ca, https.url, None), (own.ca, https.name_of_another, 'certificate'),
+                                (None, https.url, 'certificate')):
+            name = f'tls-{reason}-{bool(ca)}'
+            s = servers(config(tmp_path / name, glint={'web_download_ca_file': ca} if ca else {}), name=name)
+            a = s.client(A)
+            image = a.new()['id']
+            task = run(s, a, image, 'web-download', uri=f'{url}/good')
+            if reason:
+                assert task['status'] == 'failure' and reason in task['message'], task['message']
+            else:
+                assert task['status'] == 'success' and a.download(image).content == DATA
+    finally:
+        https.close()
 
 
 def test_what_is_refused(server, a, admin, nginx):
