@@ -39,6 +39,7 @@ SMALL = b'some octets'
 LARGE = pattern(3 << 20)
 SAVING = ['image.update(saving)', 'image.prepare']
 UPLOADED = ['image.upload', 'image.activate', 'image.update(active)']
+STAGED = ['image.update(uploading)'] * 2
 GAVE_UP = ['ERROR image.upload', 'image.update(queued)']
 
 
@@ -70,6 +71,7 @@ class Victim(Glint):
     def __init__(self, root, config=None):
         root.mkdir(parents=True)
         self.faults = Faults(root / 'faults')
+        config = config or {'DEFAULT': {'node_staging_uri': f'file://{root}/staging'}}
         super().__init__(root, config, env={
             'LD_PRELOAD': str(LIBRARY), 'GLINT_FAULTS_CONTROL': str(self.faults.path),
             'ASAN_OPTIONS': os.environ.get('ASAN_OPTIONS', '') + ':verify_asan_link_order=0'})
@@ -260,6 +262,18 @@ class Delete(Operation):
         return None if done else self.data
 
 
+class Stage(Operation):
+    adds = STAGED
+    fails = [[], STAGED[:1] + GAVE_UP]
+    after = 'uploading'
+
+    def ask(self, a):
+        return a.put(f'/v2/images/{self.image}/stage', data=SMALL, headers={'Content-Type': 'application/octet-stream'})
+
+    def files(self, done):
+        return None
+
+
 OPERATIONS = [Create, Show, List, Patch, Tag, AddMember, Upload, UploadLarge, Download, Deactivate, Delete]
 
 
@@ -388,6 +402,15 @@ def test_disk(victims, operation, error):
     assert n > 0 or operation in (Show, List)
     check_whole(server)
     server.restart()
+    check_whole(server)
+
+
+def test_disk_full_while_staging(victims):
+    server = victims().start()
+    assert campaign(server, Stage(), FILES, ENOSPC) > 0
+    staged = {i for i, in server.rows("SELECT id FROM images WHERE status = 'uploading'")}
+    directory = Path(server.config['DEFAULT']['node_staging_uri'].removeprefix('file://'))
+    wait_for(lambda: {p.name for p in directory.iterdir()} == staged, directory, 'order in the staging area', 30)
     check_whole(server)
 
 
