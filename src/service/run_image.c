@@ -423,6 +423,7 @@ static int transfer(struct run *run, struct source *s, struct err *err)
 		r = check_copy(p, &t, err);
 	if (r == 0)
 		r = clean_failed_sinks(&t, err);
+	source_close(s); /* nothing of it is left when its end is told */
 	if (r == 0)
 		r = finish(run, &t, s, err);
 	transfer_close(&t);
