@@ -101,6 +101,7 @@ void source_close(struct source *s)
 	unpack_free(TAKE(s->unpack)); /* first: it reads the others */
 	fetch_close(TAKE(s->fetch));
 	close_fd_p(&s->fd);
+	s->fd = -1;
 	workdir_close(TAKE(s->work));
 }
 

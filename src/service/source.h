@@ -30,4 +30,4 @@ int source_open_image(struct source *s, const struct image *image, const struct 
  * disk_format and container_format of @image to what the stream is then. Blocks for as long as it takes. */
 int source_apply_plugins(struct source *s, struct image *image, const char *task_id, struct arena *a,
 			 struct err *err);
-void source_close(struct source *s);
+void source_close(struct source *s); /* may be called again */
