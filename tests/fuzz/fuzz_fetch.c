@@ -45,11 +45,19 @@ static void try_answer(const char *lines)
 	answer_done(&h);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static char *copy_text(const uint8_t *data, size_t size)
 {
-	char *text = strndup((const char *)data, size), *rest = text;
+	char *text = calloc(1, size + 1);
 
 	require(text);
+	memcpy(text, data, size);
+	return text;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char *text = copy_text(data, size), *rest = text;
+
 	try_url(strsep(&rest, "\n"));
 	if (rest)
 		try_answer(rest);

@@ -42,15 +42,23 @@ static void try_task(const json_t *body, struct arena *a)
 		import_from_done(&from);
 }
 
+static char *copy_text(const uint8_t *data, size_t size)
+{
+	char *text = calloc(1, size + 1);
+
+	require(text);
+	memcpy(text, data, size);
+	return text;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct arena a = {0};
 	struct import_job job;
-	char *text = strndup((const char *)data, size);
+	char *text = copy_text(data, size);
 	json_t *body = json_loadb((const char *)data, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
 	const char *shown, *url;
 
-	require(text);
 	if (body) {
 		try_import(body, &a);
 		try_task(body, &a);
