@@ -339,11 +339,11 @@ static int load_imports(struct settings *s, struct err *err)
 	struct import_config *c = &s->service.import;
 	int r;
 
-	c->methods = s->api.import_methods = list_of(s, "DEFAULT", "enabled_import_methods");
+	s->api.import_methods = list_of(s, "DEFAULT", "enabled_import_methods");
 	s->api.allow_task_import = conf_bool(s->conf, "glint", "allow_task_import");
 	c->max_workers = (unsigned)conf_int(s->conf, "taskflow_executor", "max_workers");
 	c->task_ttl_us = conf_int(s->conf, "task", "task_time_to_live") * 3600 * SECOND;
-	r = check_methods(c->methods, err);
+	r = check_methods(s->api.import_methods, err);
 	if (r == 0)
 		r = load_fetch(s, &c->fetch, err);
 	return r < 0 ? r : load_plugins(s, c, err);

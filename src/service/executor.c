@@ -236,6 +236,19 @@ static int hand_back(struct run *run, struct err *err)
 	return r < 0 ? r : db_commit(&tx, err);
 }
 
+/* It could not be run at all: that is said apart. */
+static int tell_refusal(struct run *run, struct db_tx *tx, struct err *err)
+{
+	const char *text;
+
+	if (run->refusal.code == 0)
+		return 0;
+	text = arena_printf(&run->arena, "Task %s could not be run: %s", run->task.id, run->refusal.text);
+	if (!text)
+		return err_nomem(err);
+	return event_task_text(run->svc->notify, tx, EVENT_TASK_RUN, EVENT_ERROR, run->task.id, text, &run->origin, err);
+}
+
 static int fail_task(struct run *run, const char *reason, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
@@ -243,7 +256,9 @@ static int fail_task(struct run *run, const char *reason, struct err *err)
 
 	if (r < 0)
 		return r;
-	r = run->kind ? run->kind->fail(run, tx, reason, err) : 0;
+	r = tell_refusal(run, tx, err);
+	if (r == 0 && run->kind)
+		r = run->kind->fail(run, tx, reason, err);
 	if (r < 0)
 		return r;
 	run->task.message = reason;

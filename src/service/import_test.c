@@ -65,7 +65,7 @@ static void open_stores(struct world *w)
 
 static int set_up(void **state)
 {
-	static const char *const drivers[] = {"log"}, *const methods[] = {"glance-direct", "copy-image", NULL};
+	static const char *const drivers[] = {"log"};
 	struct world *w = calloc(1, sizeof(*w));
 	struct notify_config notify = {.drivers = drivers, .n_drivers = 1, .publisher_id = "test"};
 	char url[128];
@@ -83,8 +83,7 @@ static int set_up(void **state)
 		.max_image_bytes = CAP_BYTES,
 		.hash_algorithm = "sha512",
 		.node = "here",
-		.import = {.methods = methods,
-			   .fetch.rules = &w->rules,
+		.import = {.fetch.rules = &w->rules,
 			   .work_dir = arena_printf(&w->arena, "%s/work", w->dir),
 			   .max_workers = 2,
 			   .task_ttl_us = INT64_C(3600) * 1000000},
@@ -508,7 +507,7 @@ static void test_deleted_while_it_waits(void **state)
 	open_service(w, true);
 	assert_int_equal(wait_for_end(w).status, TASK_FAILURE);
 	assert_string_equal(journal(w), "task.create:pending image.delete:deleted task.run:pending "
-					"task.processing:processing task.failure:failure");
+					"task.processing:processing task.run! task.failure:failure");
 	wait_until_gone(w, "staging");
 }
 
@@ -566,7 +565,7 @@ static void test_gives_up_after_many_crashes(void **state)
 	close_service(w);
 	open_service(w, true);
 	assert_int_equal(wait_for_end(w).status, TASK_FAILURE);
-	assert_string_equal(journal(w), "image.upload! image.update:queued task.failure:failure");
+	assert_string_equal(journal(w), "task.run! image.upload! image.update:queued task.failure:failure");
 	assert_false(is_in(w, "one"));
 	assert_false(is_in(w, "staging"));
 	assert_null(property(w, LOCK_PROPERTY));

@@ -25,7 +25,6 @@ struct service;
 
 /* What an import may do, and what is done to it. Lists end with NULL; everything is borrowed. */
 struct import_config {
-	const char *const *methods;         /* enabled_import_methods */
 	struct fetch_options fetch;         /* max_octets and cancelled are filled in for each task */
 	bool decompress, convert, inject;   /* image_import_plugins */
 	struct convert_options conversion;  /* max_octets and cancelled likewise */

@@ -361,7 +361,7 @@ def test_tasks_are_for_admins(server, a, admin):
         t = admin.get(f'/v2/tasks/{task}').json()
         return t if t['status'] == 'failure' else None
     assert "'import_from_format'" in wait_for(failed, server.root, 'failure')['message']
-    assert events_of(server, task) == TASK + ['task.failure']
+    assert events_of(server, task) == TASK + ['ERROR task.run', 'task.failure']
 
 
 def test_making_tasks_is_off_by_default(servers):

@@ -10,7 +10,8 @@ glint differs on purpose:
 (4) A staged image has no `os_glance_stage_host`: there is no other node to ask.
 (5) The image of a task of type import belongs to whoever made the task; its virtual size is what it is, and it gets
     no image.update for that, nor a second one at its end; its image.prepare names the store, as any other.
-(6) A task that cannot be made (another type, a file as its source) is refused with a sentence of our own."""
+(6) That a task could not be run at all is told by an ERROR task.run as well.
+(7) A task that cannot be made (another type, a file as its source) is refused with a sentence of our own."""
 import json
 import re
 from pathlib import Path
@@ -66,6 +67,14 @@ def task_run_first(events):
     return events
 
 
+def refusal(events, ended):
+    """(6) It was found out at once: nothing happened between task.processing and task.failure."""
+    if [e['event_type'] for e in events[-2:]] != ['task.processing', 'task.failure']:
+        return events
+    text = f"Task <uuid> could not be run: {ended['message']}"
+    return events[:-1] + [{'event_type': 'task.run', 'priority': 'ERROR', 'payload': text}] + events[-1:]
+
+
 def adapt_task(event, ended):
     """(2)"""
     p = dict(event['payload'])
@@ -109,6 +118,7 @@ def expected_events(step, ended):
         return adapt_images(events)
     events = task_run_first(events)
     events = [adapt_task(e, ended) if e['event_type'].startswith('task.') else e for e in events]
+    events = refusal(events, ended)
     return adapt_new_image(events) if step['path'] == '/v2/tasks' else adapt_images(events)
 
 
