@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from broker import Certificates
-from harness import A, ADMIN, B, make_server, message_of, pattern, wait_for
+from harness import A, ADMIN, B, Raw, make_server, message_of, pattern, wait_for
 from sources import REACHABLE, Hostile, Nginx
 from test_clients import GLANCE
 
@@ -394,6 +394,20 @@ def test_deleted_while_staged(server, a):
     assert a.remove(image).status_code == 204
     nothing_left(server, image)
     assert events_of(server, image)[-1] == 'image.delete'
+
+
+def test_deleted_while_it_is_being_staged(server, a):
+    image = a.new()['id']
+    with Raw(server) as raw:
+        raw.head('PUT', f'/v2/images/{image}/stage', who=A, Content_Type='application/octet-stream', Content_Length='9')
+        raw.send(b'x')
+        wait_for(lambda: a.show(image)['status'] == 'uploading', server.root, 'staging')
+        assert ask(a, image, 'glance-direct').status_code == 409  # half of it is not to be imported
+        assert a.remove(image).status_code == 204
+        raw.send(b'12345678')
+        assert raw.answer().status == 410
+    nothing_left(server, image)
+    assert events_of(server, image) == ['image.create', 'image.update(uploading)', 'ERROR image.upload', 'image.delete']
 
 
 def test_deleted_in_the_middle(server, a, hostile):
