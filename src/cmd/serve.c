@@ -94,7 +94,10 @@ static int open_stores(struct server *s, struct err *err)
 {
 	struct settings *set = &s->settings;
 	unsigned n;
-	int r = stores_open(set->stores, set->n_stores, set->default_store, &set->staging, &s->stores, err);
+	int r;
+
+	(void)mkdir(set->staging.directory, 0700); /* nobody else's; what is wrong with it stores_open() says */
+	r = stores_open(set->stores, set->n_stores, set->default_store, &set->staging, &s->stores, err);
 
 	if (r < 0)
 		return r;

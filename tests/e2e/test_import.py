@@ -125,6 +125,7 @@ def test_glance_direct(server, a):
     image = a.new()['id']
     assert stage(a, image).status_code == 204
     assert a.show(image)['status'] == 'uploading' and files(server, 'staging') == {image}
+    assert (server.root / 'staging').stat().st_mode & 0o077 == 0
     task = run(server, a, image, 'glance-direct')
     shown = a.show(image)
     assert (task['status'], task['type'], task['image_id']) == ('success', 'api_image_import', image)
