@@ -9,7 +9,7 @@
 
 #include "base/err.h"
 
-#define HIDDEN "?***"
+#define HIDDEN "***"
 
 static const char *const status_names[] = {
 	[TASK_PENDING] = "pending",
@@ -53,45 +53,61 @@ bool task_has_ended(const struct task *t)
 
 /* -- what may be shown ---------------------------------------------------------------------------- */
 
-/* Behind "scheme://", or "//"; NULL if that is not how @text begins. */
-static const char *authority_of(const char *text)
+/* The length of a clean "scheme://"; 0 if @text does not begin with one. */
+static size_t scheme_length(const char *text)
 {
-	const char *p = text + strspn(text, " \t\r\n");
 	size_t n = 0;
 
-	if (isalpha((unsigned char)p[0]))
-		while (isalnum((unsigned char)p[n]) || p[n] == '+' || p[n] == '-' || p[n] == '.')
-			n++;
-	if (n > 0 && p[n] == ':')
+	if (!isalpha((unsigned char)text[0]))
+		return 0;
+	while (isalnum((unsigned char)text[n]) || text[n] == '+' || text[n] == '-' || text[n] == '.')
 		n++;
-	else if (n > 0)
-		return NULL;
-	/* A backslash is a slash to some, and one slash is two. */
-	if (p[n] != '/' && p[n] != '\\')
-		return NULL;
-	if (n == 0 && p[1] != '/' && p[1] != '\\')
-		return NULL;
-	return p + n + strspn(p + n, "/\\");
+	return strncmp(text + n, "://", 3) == 0 ? n + 3 : 0;
+}
+
+/* The length of "host", "host:8080", "[::1]:8080" up to what ends an authority; 0 if it is not as clean as
+ * that: somebody may have meant a part of it as a password. */
+static size_t host_length(const char *text)
+{
+	size_t n = 0;
+
+	if (text[0] == '[') {
+		n = strspn(text + 1, "0123456789abcdefABCDEF:.") + 1;
+		if (text[n++] != ']')
+			return 0;
+	}
+	while (n == 0 || text[0] != '[') {
+		if (!isalnum((unsigned char)text[n]) && (!text[n] || !strchr("._-", text[n])))
+			break;
+		n++;
+	}
+	if (n > 0 && text[n] == ':')
+		n += strspn(text + n + 1, "0123456789") + 1;
+	return !text[n] || strchr("/?#;", text[n]) ? n : 0;
+}
+
+/* Could there be a URL in it, or what somebody takes for one? */
+static bool is_suspect(const char *text)
+{
+	return strstr(text, "//") || strchr(text, '\\') || (strchr(text, '@') && strchr(text, ':'));
 }
 
 const char *task_redact_url(struct arena *a, const char *text)
 {
-	const char *authority = authority_of(text), *host = authority, *query;
-	size_t n;
+	size_t n_scheme = scheme_length(text), n;
+	const char *authority = text + n_scheme, *host = authority, *query;
+	const char *end = authority + strcspn(authority, "/?#;");
 
-	if (!authority)
-		return text;
-	n = strcspn(authority, "/\\?#");
-	for (size_t i = 0; i < n; i++)
-		if (authority[i] == '@')
-			host = authority + i + 1;
-	if (host != authority && strcspn(host, "/\\?#") == 0) /* no host: who knows what is what in it */
-		return arena_printf(a, "%.*s***", (int)(authority - text), text);
-	query = host + strcspn(host, "?#");
+	for (const char *p = authority; p < end; p++)
+		if (*p == '@')
+			host = p + 1;
+	n = n_scheme ? host_length(host) : 0;
+	if (n == 0)
+		return is_suspect(text) ? HIDDEN : text;
+	query = host + strcspn(host, "?#;");
 	if (host == authority && !*query)
 		return text;
-	return arena_printf(a, "%.*s%.*s%s", (int)(authority - text), text, (int)(query - host), host,
-			    *query ? HIDDEN : "");
+	return arena_printf(a, "%.*s%.*s%s", (int)n_scheme, text, (int)(query - host), host, *query ? "?" HIDDEN : "");
 }
 
 static int redact(struct arena *a, json_t *json, unsigned depth);
@@ -113,6 +129,18 @@ static int redact_member(struct arena *a, json_t *value, json_t **ret_new, unsig
 	return *ret_new ? 0 : -1;
 }
 
+/* Of an object with a key that looks like a URL nothing is shown. */
+static bool has_suspect_key(json_t *object)
+{
+	json_t *value;
+	const char *key;
+
+	json_object_foreach(object, key, value)
+		if (is_suspect(key))
+			return true;
+	return false;
+}
+
 /* Bounded as the parser is. */
 static int redact(struct arena *a, json_t *json, unsigned depth)
 {
@@ -120,6 +148,10 @@ static int redact(struct arena *a, json_t *json, unsigned depth)
 	const char *key;
 	size_t i;
 
+	if (json_is_object(json) && has_suspect_key(json)) {
+		json_object_clear(json);
+		return json_object_set_new(json, HIDDEN, json_null());
+	}
 	if (json_is_object(json)) {
 		json_object_foreach(json, key, value)
 			if (redact_member(a, value, &shown, depth + 1) < 0 ||

@@ -36,10 +36,12 @@ bool task_status_parse(const char *name, enum task_status *ret);
 bool task_may_become(enum task_status from, enum task_status to);
 bool task_has_ended(const struct task *t);
 
-/* What may be shown of a URL: user name, password, query and fragment are gone ("http://host/path?***").
- * A text that is no URL is returned as it is. Arena, or @text itself; NULL without memory. */
+/* What may be shown of a URL: user name, password, query, parameters and fragment are gone
+ * ("http://host/path?***"). Of a text that only looks like a URL nothing is shown ("***"); any other one is
+ * returned as it is. Arena, constant, or @text itself; NULL without memory. */
 const char *task_redact_url(struct arena *a, const char *text);
 
-/* The same for every string at any depth of a JSON text that is a URL. What is not JSON becomes "{}".
+/* The same for every string at any depth of a JSON text; an object with a key like that becomes
+ * {"***": null}. What is not JSON becomes "{}".
  * Compact separators as in notifications (", " and ": "). Arena; NULL without memory. */
 const char *task_redact_json(struct arena *a, const char *json);

@@ -40,17 +40,33 @@ static void test_redacted_urls(void **state)
 	} cases[] = {
 		{"http://host/path", "http://host/path"},
 		{"http://host:8080/a%20b", "http://host:8080/a%20b"},
+		{"http://host/a@b", "http://host/a@b"},
+		{"http://[::1]:80/x", "http://[::1]:80/x"},
+		{"http://host", "http://host"},
 		{"http://user:secret@host/path", "http://host/path"},
 		{"HTTPS://user:se@cret@host/path", "HTTPS://host/path"},
-		{" http://user:secret@host/", " http://host/"},
-		{"//user:secret@host/", "//host/"},
-		{"http:/user:secret@host/", "http:/host/"},
-		{"http:\\\\user:secret@host\\x", "http:\\\\host\\x"},
+		{"s3+https://key:secret@host/bucket", "s3+https://host/bucket"},
 		{"https://host/x?X-Amz-Signature=secret&a=b", "https://host/x?***"},
 		{"https://host?secret", "https://host?***"},
 		{"https://host/x#secret", "https://host/x?***"},
-		{"s3+https://key:secret@host/bucket", "s3+https://host/bucket"},
-		{"http://user:secret@/x@secret/", "http://***"},
+		{"http://h/x;token=secret", "http://h/x?***"},
+		{"http://host/x?***", "http://host/x?***"},
+		{" http://user:secret@host/", "***"},
+		{"//user:secret@host/", "***"},
+		{"http:/user:secret@host/", "***"},
+		{"http:user:secret@host/x", "***"},
+		{"user:secret@host/path", "***"},
+		{"http:\\\\user:secret@host\\x", "***"},
+		{"http://user:se/cret@host/x", "***"},
+		{"http://user:se?cret@host/x", "***"},
+		{"http://user:secret@/x@secret/", "***"},
+		{"http://user%3Asecret%40host/", "***"},
+		{"ht\ttp://u:secret@h/", "***"},
+		{"1http://u:secret@h/", "***"},
+		{"<http://u:secret@h/>", "***"},
+		{"see http://u:secret@h/?sig=secret", "***"},
+		{"http://[::1/secret", "***"},
+		{"http://", "***"},
 		{"just words: with a colon?", "just words: with a colon?"},
 		{"a@b", "a@b"},
 		{"", ""},
@@ -69,8 +85,9 @@ static void test_redacted_json(void **state)
 	assert_string_equal(
 		task_redact_json(&a, "{\"a\": \"http://u:secret@h/?secret\", \"b\": [\"ftp://u:secret@h\", 1, null, "
 				     "{\"c\": \"//u:secret@h\"}], \"\\u00fc\": \"\\u00fc\"}"),
-		"{\"a\": \"http://h/?***\", \"b\": [\"ftp://h\", 1, null, {\"c\": \"//h\"}], \"\\u00FC\": \"\\u00FC\"}");
+		"{\"a\": \"http://h/?***\", \"b\": [\"ftp://h\", 1, null, {\"c\": \"***\"}], \"\\u00FC\": \"\\u00FC\"}");
 	assert_string_equal(task_redact_json(&a, "\"http://u:p@h/\""), "\"http://h/\"");
+	assert_string_equal(task_redact_json(&a, "[{\"http://u:p@h\": 1, \"a\": 2}]"), "[{\"***\": null}]");
 	assert_string_equal(task_redact_json(&a, "{\"cut"), "{}");
 	assert_string_equal(task_redact_json(&a, ""), "{}");
 	arena_done(&a);
