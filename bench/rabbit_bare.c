@@ -118,7 +118,7 @@ static void publish(amqp_connection_state_t conn, amqp_bytes_t exchange, amqp_by
 		.delivery_mode = AMQP_DELIVERY_PERSISTENT,
 	};
 
-	check(amqp_basic_publish(conn, CHANNEL, exchange, key, 0, 0, &p, body) == AMQP_STATUS_OK,
+	check(amqp_basic_publish(conn, CHANNEL, exchange, key, 1, 0, &p, body) == AMQP_STATUS_OK,
 	      "publishing");
 }
 
