@@ -63,6 +63,12 @@ static const struct conf_option own_options[] = {
 	 "Values that disk_format may have."},
 	{"image_format", "container_formats", CONF_LIST, "ami,ari,aki,bare,ovf,ova,docker,compressed",
 	 "Values that container_format may have."},
+	{"image_format", "require_image_format_match", CONF_BOOL, "true",
+	 "Refuse images whose data is not what disk_format says, or points outside itself; if false, warn of them."},
+	{"image_format", "vmdk_allowed_types", CONF_LIST, "streamOptimized,monolithicSparse",
+	 "Kinds of VMDK (createType) that are taken; those of several files never are."},
+	{"image_format", "gpt_safety_checks_nonfatal", CONF_BOOL, "true",
+	 "Take raw images with a strange partition table, with a warning; if false, refuse them."},
 
 	{"paste_deploy", "flavor", CONF_STRING, "",
 	 "trusted-auth: identity headers set by a proxy; empty: everybody is admin."},
@@ -102,8 +108,6 @@ static const struct conf_option own_options[] = {
 	 "raw|qcow2|vmdk"},
 	{"taskflow_executor", "max_workers", CONF_INT, "10", "Tasks that run at a time; further ones wait.", 1, 256},
 	{"task", "task_time_to_live", CONF_INT, "48", "Hours after its end until a task expires.", 1, 100000},
-	{"image_format", "vmdk_allowed_types", CONF_LIST, "streamOptimized,monolithicSparse",
-	 "Kinds of VMDK that image_conversion takes."},
 
 	{"glint", "allow_task_import", CONF_BOOL, "false",
 	 "Let admins make images by POST /v2/tasks with type import, which clients have long stopped doing."},

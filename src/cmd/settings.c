@@ -324,7 +324,6 @@ static int load_plugins(struct settings *s, struct import_config *c, struct err 
 	if (r == 0)
 		r = load_injected(s, c, err);
 	o->qemu_img = conf_str(s->conf, "glint", "qemu_img");
-	o->vmdk_types = list_of(s, "image_format", "vmdk_allowed_types");
 	o->cpu_seconds = conf_int(s->conf, "glint", "conversion_cpu_time");
 	o->memory_octets = conf_int(s->conf, "glint", "conversion_memory") << 20;
 	c->convert_to = conf_str(s->conf, "image_conversion", "output_format");
@@ -439,6 +438,9 @@ static int load_service(struct settings *s, struct err *err)
 
 	c->limits.disk_formats = conf_list(s->conf, "image_format", "disk_formats", &n);
 	c->limits.container_formats = conf_list(s->conf, "image_format", "container_formats", &n);
+	c->inspect.must_match = conf_bool(s->conf, "image_format", "require_image_format_match");
+	c->inspect.gpt_nonfatal = conf_bool(s->conf, "image_format", "gpt_safety_checks_nonfatal");
+	c->inspect.vmdk_types = list_of(s, "image_format", "vmdk_allowed_types");
 	c->limits.max_properties = conf_int(s->conf, "DEFAULT", "image_property_quota");
 	c->limits.max_tags = conf_int(s->conf, "DEFAULT", "image_tag_quota");
 	c->limits.max_members = conf_int(s->conf, "DEFAULT", "image_member_quota");

@@ -6,13 +6,14 @@
  * (2) Output is bounded whatever the input claims.
  * (3) qemu-img runs without a shell, in a directory of its own, with bounded CPU time, memory, file size
  *     and open files, without network and without our environment and descriptors. It is never shown an image that
- *     was not looked at before: no backing file, no data file, no VMDK extent outside. */
+ *     the caller has not inspected before (store/inspect.h): no backing file, no data file, no VMDK extent outside;
+ *     and what it says of the image is held against that once more. */
 #pragma once
 
 #include <stdatomic.h>
 #include <sys/types.h>
 
-#include "base/arena.h"
+#include "base/util.h"
 
 struct err;
 
@@ -36,26 +37,21 @@ void unpack_free_p(struct unpack **u);
 
 struct convert_options {
 	const char *qemu_img;            /* path of the program */
-	const char *const *vmdk_types;   /* [image_format] vmdk_allowed_types, NULL-terminated */
 	int64_t cpu_seconds, memory_octets, max_octets; /* of the child; the last of its output */
 	const atomic_bool *cancelled;    /* the child is killed within a second; NULL: never */
 };
 
-/* What qemu-img says of an image. Strings in the arena of the call. */
-struct convert_info {
-	const char *format;
-	int64_t virtual_size;
-};
+/* Can qemu-img read images of @format (Glance's word: raw, qcow2, vmdk, vhd, vhdx, vdi)? */
+bool convert_knows(const char *format);
 
-/* @dir_fd: the private directory (0700, nobody else's); @name: the image in it, a plain name of ours.
- * @format: what it is declared to be (Glance's word: raw, qcow2, vmdk, vhd, vhdx, vdi, qed, parallels ...).
- * ERR_MEDIA_TYPE if it is not that, or points outside itself, or is of a kind that is not allowed;
- * ERR_INVALID for a format that cannot be converted. */
-int convert_inspect(const struct convert_options *o, int dir_fd, const char *name, const char *format,
-		    struct arena *a, struct convert_info *ret, struct err *err);
+/* What qemu-img says of an image. @dir_fd: the private directory (0700, nobody else's); @name: the image in it, a
+ * plain name of ours; @format: one that convert_knows(). ERR_MEDIA_TYPE if it says that it is something else or
+ * points outside itself; ERR_TOO_LARGE if the disk in it has more than max_octets. */
+int convert_look(const struct convert_options *o, int dir_fd, const char *name, const char *format,
+		 int64_t *ret_virtual_size, struct err *err);
 
 /* @from in format @format to the new file @to in format @target (raw, qcow2, vmdk ...), both in @dir_fd.
- * convert_inspect() was asked before. Bounded by @o; on failure there is no @to. */
+ * convert_look() was asked before. Bounded by @o; on failure there is no @to. */
 int convert_run(const struct convert_options *o, int dir_fd, const char *from, const char *format, const char *to,
 		const char *target, struct err *err);
 

@@ -1,22 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0
- * convert/qemu.c -- qemu-img, shown only images that head.c has passed, and believed only as far as it
+ * convert/qemu.c -- qemu-img, shown only images that were inspected before, and believed only as far as it
  * agrees with what we know. Its file names are ours, relative and without a colon, and the format is
  * always said, so that nothing is probed and no protocol is found in a name. */
 #include "convert.h"
 
-#include <errno.h>
+#include <assert.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "child.h"
-#include "head.h"
 
 #define LOOK_CPU_SECONDS 20
+
+/* Glance's word for a format, and qemu-img's. */
+static const struct {
+	const char *format, *driver;
+} drivers[] = {{"raw", "raw"}, {"qcow2", "qcow2"}, {"vmdk", "vmdk"}, {"vhd", "vpc"}, {"vhdx", "vhdx"}, {"vdi", "vdi"}};
+
+/* NULL: it does not know it. */
+static const char *driver_of(const char *format)
+{
+	for (size_t i = 0; i < ARRAY_LEN(drivers); i++)
+		if (strcmp(drivers[i].format, format) == 0)
+			return drivers[i].driver;
+	return NULL;
+}
+
+bool convert_knows(const char *format)
+{
+	return driver_of(format) != NULL;
+}
 
 static struct child_limits limits_of(const struct convert_options *o)
 {
@@ -47,47 +64,6 @@ int convert_check(const struct convert_options *o, struct err *err)
 
 /* -- looking -------------------------------------------------------------------------------------- */
 
-static int read_at(int fd, unsigned char *data, size_t n, off_t at, size_t *ret_n)
-{
-	size_t have = 0;
-
-	while (have < n) {
-		ssize_t got = pread(fd, data + have, n - have, at + (off_t)have);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -1;
-		if (got == 0)
-			break;
-		have += (size_t)got;
-	}
-	*ret_n = have;
-	return 0;
-}
-
-static int look_inside(const struct convert_options *o, int fd, const char *format, struct arena *a,
-		       const char **ret_driver, struct err *err)
-{
-	unsigned char *octets = arena_alloc(a, HEAD_OCTETS + TAIL_OCTETS);
-	struct head h = {.octets = octets};
-	struct stat st;
-	size_t n_tail = 0;
-
-	if (!octets)
-		return err_nomem(err);
-	if (fstat(fd, &st) < 0 || read_at(fd, octets, HEAD_OCTETS, 0, &h.n) < 0)
-		return err_set(err, ERR_UNAVAILABLE, "The image could not be read for its conversion.");
-	h.size = st.st_size;
-	if (h.size >= (int64_t)TAIL_OCTETS) {
-		h.tail = octets + HEAD_OCTETS;
-		if (read_at(fd, octets + HEAD_OCTETS, TAIL_OCTETS, h.size - (off_t)TAIL_OCTETS, &n_tail) < 0 ||
-		    n_tail != TAIL_OCTETS)
-			return err_set(err, ERR_UNAVAILABLE, "The image could not be read for its conversion.");
-	}
-	return head_check(&h, format, o->vmdk_types, ret_driver, err);
-}
-
 static bool names_another(const json_t *extents, const char *name)
 {
 	const json_t *extent;
@@ -102,7 +78,7 @@ static bool names_another(const json_t *extents, const char *name)
 	return false;
 }
 
-/* What our own look has refused already, said by the program that would follow it. */
+/* What an inspection has refused already, said by the program that would follow it. */
 static bool reaches_outside(const json_t *info, const char *name)
 {
 	const json_t *data = json_object_get(json_object_get(info, "format-specific"), "data");
@@ -111,7 +87,7 @@ static bool reaches_outside(const json_t *info, const char *name)
 	       json_object_get(data, "data-file") || names_another(json_object_get(data, "extents"), name);
 }
 
-static int judge_info(const json_t *info, const char *name, const char *driver, struct convert_info *ret,
+static int judge_info(const json_t *info, const char *name, const char *driver, int64_t *ret_virtual_size,
 		      struct err *err)
 {
 	const char *format = json_string_value(json_object_get(info, "format"));
@@ -121,7 +97,7 @@ static int judge_info(const json_t *info, const char *name, const char *driver, 
 		return err_set(err, ERR_MEDIA_TYPE, "The image is not what it says that it is.");
 	if (reaches_outside(info, name))
 		return err_set(err, ERR_MEDIA_TYPE, "The image is refused: it has its data in other files.");
-	ret->virtual_size = json_integer_value(size);
+	*ret_virtual_size = json_integer_value(size);
 	return 0;
 }
 
@@ -133,47 +109,27 @@ static int check_size(const struct convert_options *o, int64_t size, struct err 
 	return 0;
 }
 
-static int ask_qemu(const struct convert_options *o, int dir_fd, const char *name, const char *driver,
-		    struct convert_info *ret, struct err *err)
+int convert_look(const struct convert_options *o, int dir_fd, const char *name, const char *format,
+		 int64_t *ret_virtual_size, struct err *err)
 {
+	const char *driver = driver_of(format);
 	const char *const argv[] = {o->qemu_img, "info", "-f", driver, "--output=json", name, NULL};
 	const struct child_limits l = small_limits(o);
 	AUTO(buf_done) struct buf out = {0};
 	json_t *info;
-	int r = child_run(argv, dir_fd, &l, &out, err);
+	int r;
 
+	assert(driver);
+	r = child_run(argv, dir_fd, &l, &out, err);
 	if (r < 0)
 		return r;
 	info = json_loads(buf_cstr(&out), JSON_REJECT_DUPLICATES, NULL);
-	r = judge_info(info, name, driver, ret, err);
+	r = judge_info(info, name, driver, ret_virtual_size, err);
 	json_decref(info);
-	return r;
-}
-
-int convert_inspect(const struct convert_options *o, int dir_fd, const char *name, const char *format, struct arena *a,
-		    struct convert_info *ret, struct err *err)
-{
-	AUTO(close_fd_p) int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	const char *driver;
-	int r;
-
-	if (fd < 0)
-		return err_set(err, ERR_UNAVAILABLE, "The image could not be read for its conversion.");
-	r = look_inside(o, fd, format, a, &driver, err);
-	if (r < 0)
-		return r;
-	ret->format = driver;
-	r = ask_qemu(o, dir_fd, name, driver, ret, err);
-	return r < 0 ? r : check_size(o, ret->virtual_size, err);
+	return r < 0 ? r : check_size(o, *ret_virtual_size, err);
 }
 
 /* -- converting ----------------------------------------------------------------------------------- */
-
-/* Glance's word for a format in qemu-img's. */
-static const char *driver_of(const char *format)
-{
-	return strcmp(format, "vhd") == 0 ? "vpc" : format;
-}
 
 int convert_run(const struct convert_options *o, int dir_fd, const char *from, const char *format, const char *to,
 		const char *target, struct err *err)

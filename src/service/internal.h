@@ -84,8 +84,10 @@ void uploads_image_deleted(struct service *svc, const char *image_id);
 /* All of an upload, from begin to end. @u is filled in by the caller and not in the list. */
 int upload_run(struct service *svc, const struct who *who, struct upload *u, struct store *store,
 	       struct upload_source *source, struct err *err);
-/* What the bytes say about the image: size, checksums. Borrows from @t. */
+/* What the bytes say about the image: sizes, checksums. Borrows from @t. */
 void upload_describe(const struct transfer *t, struct image *image);
+/* For the operator: what the rules let pass of them. */
+void upload_remark(const struct transfer *t, const struct log_ctx *ctx);
 int upload_add_location(struct service *svc, struct db_tx *tx, const struct image *image, const struct sink *sink,
 			struct arena *a, struct err *err);
 

@@ -295,7 +295,7 @@ static int drop_staged(struct run *run, struct db_tx *tx, const char *image_id, 
 	return db_removal_insert(tx, &removal, err);
 }
 
-static void describe(struct finish *f, const struct source *s)
+static void describe(struct finish *f)
 {
 	const struct plan *p = f->run->plan;
 
@@ -305,11 +305,9 @@ static void describe(struct finish *f, const struct source *s)
 	f->after.disk_format = p->image.disk_format;
 	f->after.container_format = p->image.container_format;
 	upload_describe(f->t, &f->after);
-	if (s->virtual_size != IMAGE_SIZE_UNKNOWN)
-		f->after.virtual_size = s->virtual_size;
 }
 
-static int finish_image(struct finish *f, const struct source *s, struct err *err)
+static int finish_image(struct finish *f, struct err *err)
 {
 	const struct plan *p = f->run->plan;
 	int r;
@@ -319,7 +317,7 @@ static int finish_image(struct finish *f, const struct source *s, struct err *er
 		r = progress_copy(&f->before, &f->after, &f->arena, err);
 	if (r < 0)
 		return r;
-	describe(f, s);
+	describe(f);
 	r = finish_sinks(f, err);
 	if (r < 0)
 		return r;
@@ -332,7 +330,7 @@ static int finish_image(struct finish *f, const struct source *s, struct err *er
 	return r;
 }
 
-static int finish(struct run *run, struct transfer *t, const struct source *s, struct err *err)
+static int finish(struct run *run, struct transfer *t, struct err *err)
 {
 	struct finish f = {.run = run, .t = t};
 	const char *message = arena_printf(&run->arena, "Copied %lld MiB", (long long)(t->size >> 20));
@@ -343,7 +341,7 @@ static int finish(struct run *run, struct transfer *t, const struct source *s, s
 		return err_nomem(err);
 	r = db_begin(run->svc->db, DB_WRITE, &f.tx, err);
 	if (r == 0)
-		r = finish_image(&f, s, err);
+		r = finish_image(&f, err);
 	if (r == 0)
 		r = run_succeed(run, f.tx, p->job.image_id, message, err);
 	if (r == 0)
@@ -402,6 +400,16 @@ static int clean_failed_sinks(struct transfer *t, struct err *err)
 	return r;
 }
 
+/* What is copied is inspected, too: it may be older than the rules. An image of Glance's need not say anything. */
+static int begin_inspection(struct run *run, struct transfer *t, struct err *err)
+{
+	const struct plan *p = run->plan;
+
+	if (!p->image.disk_format || !p->image.container_format)
+		return 0;
+	return inspect_new(&run->svc->config.inspect, p->image.disk_format, p->image.container_format, &t->inspect, err);
+}
+
 static int transfer(struct run *run, struct source *s, struct err *err)
 {
 	struct plan *p = run->plan;
@@ -417,15 +425,20 @@ static int transfer(struct run *run, struct source *s, struct err *err)
 		.progress = run_progress,
 		.cls = run,
 	};
-	int r = transfer_run(&t, err);
+	struct log_ctx ctx = who_log(&run->who);
+	int r = begin_inspection(run, &t, err);
 
+	if (r == 0)
+		r = transfer_run(&t, err);
 	if (r == 0 && is_copy(p))
 		r = check_copy(p, &t, err);
 	if (r == 0)
 		r = clean_failed_sinks(&t, err);
 	source_close(s); /* nothing of it is left when its end is told */
 	if (r == 0)
-		r = finish(run, &t, s, err);
+		r = finish(run, &t, err);
+	if (r == 0)
+		upload_remark(&t, &ctx);
 	transfer_close(&t);
 	return r;
 }

@@ -15,6 +15,7 @@
 #include "image/query.h"
 #include "convert/convert.h"
 #include "fetch/fetch.h"
+#include "store/inspect.h"
 #include "store/stores.h"
 #include "task/request.h"
 
@@ -43,6 +44,7 @@ struct service_config {
 	const char *hash_algorithm;   /* hashing_algorithm */
 	const char *node;             /* name of this machine: whose uploads are ours */
 	const char *location_key;     /* metadata_encryption_key; NULL: locations are kept as they are */
+	struct inspect_rules inspect; /* [image_format] */
 	struct import_config import;
 	struct metrics *metrics;      /* NULL: none */
 };

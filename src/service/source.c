@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "service/workdir.h"
+#include "store/inspect.h"
 
 #define PIECE ((size_t)256 * 1024)
 
@@ -155,29 +156,37 @@ static int write_all(int fd, const unsigned char *data, size_t n, struct err *er
 	return 0;
 }
 
-/* The whole stream into the file of the work directory. */
-static int spool(struct source *s, int fd, struct arena *a, struct err *err)
+static int check_spooled(const struct source *s, int64_t size, struct err *err)
+{
+	if (size > s->svc->config.max_image_bytes)
+		return err_set(err, ERR_TOO_LARGE, "The provided image is too large: more than %lld octets.",
+			       (long long)s->svc->config.max_image_bytes);
+	if (atomic_load(s->stop))
+		return err_set(err, ERR_GONE, "The import was stopped.");
+	return 0;
+}
+
+/* The whole stream into the file of the work directory, inspected on its way. */
+static int spool(struct source *s, struct inspect *i, int fd, struct arena *a, struct err *err)
 {
 	unsigned char *buffer = arena_alloc(a, PIECE);
+	struct inspect_result result;
 	int64_t size = 0;
 	ssize_t n;
 
 	if (!buffer)
 		return err_nomem(err);
 	while ((n = s->stream.read(s->stream.cls, buffer, PIECE, err)) > 0) {
-		int r;
+		int r = check_spooled(s, size += n, err);
 
-		size += n;
-		if (size > s->svc->config.max_image_bytes)
-			return err_set(err, ERR_TOO_LARGE, "The provided image is too large: more than %lld octets.",
-				       (long long)s->svc->config.max_image_bytes);
-		if (atomic_load(s->stop))
-			return err_set(err, ERR_GONE, "The import was stopped.");
-		r = write_all(fd, buffer, (size_t)n, err);
+		if (r == 0)
+			r = inspect_update(i, buffer, (size_t)n, err);
+		if (r == 0)
+			r = write_all(fd, buffer, (size_t)n, err);
 		if (r < 0)
 			return r;
 	}
-	return (int)n;
+	return n < 0 ? (int)n : inspect_finish(i, &result, err);
 }
 
 static int read_result(struct source *s, const char *name, struct err *err)
@@ -196,20 +205,19 @@ static int read_result(struct source *s, const char *name, struct err *err)
 }
 
 /* An image that is in the wanted format already is checked like any other, and kept. */
-static int convert_spooled(struct source *s, struct image *image, struct arena *a, struct err *err)
+static int convert_spooled(struct source *s, struct image *image, struct err *err)
 {
 	struct convert_options o = s->svc->config.import.conversion;
 	const char *target = s->svc->config.import.convert_to;
 	int dir = workdir_fd(s->work);
-	struct convert_info info;
+	int64_t virtual_size;
 	int r;
 
 	o.max_octets = s->svc->config.max_image_bytes;
 	o.cancelled = s->stop;
-	r = convert_inspect(&o, dir, WORKDIR_INPUT, image->disk_format, a, &info, err);
+	r = convert_look(&o, dir, WORKDIR_INPUT, image->disk_format, &virtual_size, err);
 	if (r < 0)
 		return r;
-	s->virtual_size = info.virtual_size;
 	if (strcmp(image->disk_format, target) == 0)
 		return read_result(s, WORKDIR_INPUT, err);
 	r = convert_run(&o, dir, WORKDIR_INPUT, image->disk_format, WORKDIR_OUTPUT, target, err);
@@ -221,18 +229,27 @@ static int convert_spooled(struct source *s, struct image *image, struct arena *
 	return read_result(s, WORKDIR_OUTPUT, err);
 }
 
+/* qemu-img is shown nothing that is not what it says, whatever the rules let pass elsewhere. */
 static int convert(struct source *s, struct image *image, const char *task_id, struct arena *a, struct err *err)
 {
+	const struct inspect_rules rules = {
+		.must_match = true, .gpt_nonfatal = true, .vmdk_types = s->svc->config.inspect.vmdk_types};
+	AUTO(inspect_free_p) struct inspect *i = NULL;
 	AUTO(close_fd_p) int fd = -1;
-	int r = workdir_new(s->svc->config.import.work_dir, task_id, &s->work, err);
+	int r;
 
+	if (!convert_knows(image->disk_format))
+		return err_set(err, ERR_INVALID, "An image of the format %.16s cannot be converted.", image->disk_format);
+	r = inspect_new(&rules, image->disk_format, image->container_format, &i, err);
+	if (r == 0)
+		r = workdir_new(s->svc->config.import.work_dir, task_id, &s->work, err);
 	if (r < 0)
 		return r;
 	fd = workdir_create(s->work, WORKDIR_INPUT, err);
 	if (fd < 0)
 		return fd;
-	r = spool(s, fd, a, err);
-	return r < 0 ? r : convert_spooled(s, image, a, err);
+	r = spool(s, i, fd, a, err);
+	return r < 0 ? r : convert_spooled(s, image, err);
 }
 
 int source_apply_plugins(struct source *s, struct image *image, const char *task_id, struct arena *a, struct err *err)

@@ -15,13 +15,11 @@ struct source {
 	struct unpack *unpack; /* what comes out of either */
 	struct workdir *work;  /* holds what had to become a file */
 	struct fetch_options fetch_options;
-	int64_t virtual_size;  /* found out while converting; IMAGE_SIZE_UNKNOWN */
 };
 
 /* Zero it, set svc, stop and fd = -1 (SOURCE_INIT), open one of these, close it in any case. */
 #define SOURCE_INIT(service, flag) \
-	{.svc = (service), .stop = (flag), .fd = -1, .virtual_size = IMAGE_SIZE_UNKNOWN, \
-	 .stream = {.size = -1, .size_hint = -1}}
+	{.svc = (service), .stop = (flag), .fd = -1, .stream = {.size = -1, .size_hint = -1}}
 int source_open_url(struct source *s, const char *url, struct err *err);
 int source_open_staged(struct source *s, const char *image_id, struct err *err);
 int source_open_image(struct source *s, const struct image *image, const struct log_ctx *ctx, struct err *err);

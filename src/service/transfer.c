@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * service/transfer.c -- four buffers go round: the source fills one while the hashes still read the
- * others. Each is written to all stores before the next one is filled, so the source is read once and
- * no store gets ahead of another.
+ * others. Each is inspected, and written to all stores, before the next one is filled, so the source is
+ * read once and no store gets ahead of another.
  *
  * A sink with an error has let go of its writer and takes no further part. */
 #include "service/transfer.h"
@@ -29,6 +29,7 @@ static void pass_done(struct pass *p)
 
 void transfer_close(struct transfer *t)
 {
+	inspect_free(TAKE(t->inspect));
 	for (size_t i = 0; i < t->n_sinks; i++) {
 		store_abort(TAKE(t->sinks[i].writer));
 		free(TAKE(t->sinks[i].url));
@@ -147,6 +148,8 @@ static ssize_t piece(struct pass *p, unsigned i, struct err *err)
 		return n;
 	t->size += n;
 	r = check_size(t, t->size, err);
+	if (r == 0 && t->inspect)
+		r = inspect_update(t->inspect, buffer, (size_t)n, err);
 	if (r < 0)
 		return r;
 	if (p->digest)
@@ -192,10 +195,9 @@ int transfer_run(struct transfer *t, struct err *err)
 		;
 	if (n < 0)
 		return (int)n;
-	if (p.digest) {
+	if (t->inspect)
+		r = inspect_finish(t->inspect, &t->inspected, err);
+	if (r == 0 && p.digest)
 		r = digest_final(p.digest, &t->digest, err);
-		if (r < 0)
-			return r;
-	}
-	return sinks_commit(t, err);
+	return r < 0 ? r : sinks_commit(t, err);
 }

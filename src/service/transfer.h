@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "service/service.h"
 #include "store/digest.h"
+#include "store/inspect.h"
 
 /* One of the stores that the bytes go to. */
 struct sink {
@@ -25,6 +26,7 @@ struct transfer {
 	size_t n_sinks;
 	bool all_must_succeed;        /* otherwise one is enough */
 	const char *hash_algorithm;   /* NULL: nothing is hashed */
+	struct inspect *inspect;      /* owned; NULL: nobody asks what the bytes are */
 	int64_t max_octets;
 	const atomic_bool *stop;      /* ends it with ERR_GONE; NULL: never */
 	void (*progress)(void *cls, int64_t n_octets); /* after each piece; NULL: nobody asks */
@@ -33,11 +35,12 @@ struct transfer {
 	/* What came of it. */
 	int64_t size;
 	struct digest_result digest;
+	struct inspect_result inspected;
 };
 
 /* Returns when all sinks that take part are committed: those have a url. On failure nothing is
  * committed any more than a sink's may_have_name says; the caller removes that. */
 int transfer_run(struct transfer *t, struct err *err);
 
-/* Lets go of what the sinks hold. */
+/* Lets go of what the sinks and the inspection hold. */
 void transfer_close(struct transfer *t);

@@ -3,7 +3,7 @@
  *
  *   begin     one transaction: queued -> saving, a row in the table of uploads,
  *             image.update, image.prepare
- *   transfer  client -> buffer -> hashes and store; no transaction is open
+ *   transfer  client -> buffer -> hashes, inspection and store; no transaction is open
  *   finish    bytes durable and named, then one transaction: saving -> active, location, sizes,
  *             checksums, row gone, image.upload, image.activate, image.update
  *   give up   bytes gone, then one transaction: saving -> queued, row gone, ERROR image.upload,
@@ -71,10 +71,19 @@ static int insert_row(struct service *svc, struct db_tx *tx, const struct upload
 	return db_upload_insert(tx, &row, err);
 }
 
+/* What the bytes are is of interest once they go where images are served from. */
+static int begin_inspection(struct service *svc, const struct image *image, struct transfer *t, struct err *err)
+{
+	if (image->status != IMAGE_SAVING)
+		return 0;
+	return inspect_new(&svc->config.inspect, image->disk_format, image->container_format, &t->inspect, err);
+}
+
 /* @u is in the list of running uploads before the row can be seen, so that recovery lets it be. */
-static int upload_begin(struct service *svc, const struct who *who, struct upload *u, struct store *store,
+static int upload_begin(struct service *svc, const struct who *who, struct upload *u, struct transfer *t,
 			struct err *err)
 {
+	struct store *store = t->sinks[0].store;
 	AUTO(arena_done) struct arena a = {0};
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
 	bool stage = is_staging(svc, store);
@@ -93,6 +102,8 @@ static int upload_begin(struct service *svc, const struct who *who, struct uploa
 	if (r < 0)
 		return r;
 	r = progress_check_unlocked(tx, &target.image, &a, err);
+	if (r == 0)
+		r = begin_inspection(svc, &after, t, err);
 	if (r == 0)
 		r = insert_row(svc, tx, u, store, err);
 	if (r < 0)
@@ -114,8 +125,13 @@ void upload_describe(const struct transfer *t, struct image *image)
 	image->checksum = t->digest.md5;
 	image->os_hash_algo = t->hash_algorithm;
 	image->os_hash_value = t->digest.hash;
-	if (strcmp(image->disk_format, "raw") == 0 && strcmp(image->container_format, "bare") == 0)
-		image->virtual_size = t->size; /* a raw disk is what it is */
+	image->virtual_size = t->inspected.virtual_size;
+}
+
+void upload_remark(const struct transfer *t, const struct log_ctx *ctx)
+{
+	if (*t->inspected.remark)
+		log_warning("glint.inspect", ctx, "image %s is taken, though: %s", t->image_id, t->inspected.remark);
 }
 
 int upload_add_location(struct service *svc, struct db_tx *tx, const struct image *image, const struct sink *sink,
@@ -302,15 +318,18 @@ static int upload_steps(struct service *svc, const struct who *who, struct uploa
 		.cls = u->cls,
 	};
 	struct origin origin = service_origin(who);
+	struct log_ctx ctx = who_log(who);
 	int r;
 
-	r = upload_begin(svc, who, u, store, err);
+	r = upload_begin(svc, who, u, &t, err);
 	if (r < 0)
 		return r;
 	r = transfer_run(&t, err);
 	if (r == 0)
 		r = upload_finish(svc, u, &t, &origin, err);
-	if (r < 0)
+	if (r == 0)
+		upload_remark(&t, &ctx);
+	else
 		clean_up(svc, who, u, &sink, err);
 	return r;
 }

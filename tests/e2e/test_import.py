@@ -528,7 +528,7 @@ def test_plugins_refuse(plugged, disks, nginx):
     bomb = subprocess.run('head -c 100000000 /dev/zero | gzip', shell=True, capture_output=True, check=True).stdout
     for name, data, kind, container, reason in (
             ('backed', (disks / 'backed').read_bytes(), 'qcow2', 'bare', 'backing file'),
-            ('as-raw', (disks / 'qcow2').read_bytes(), 'raw', 'bare', 'its data is not'),
+            ('as-raw', (disks / 'qcow2').read_bytes(), 'raw', 'bare', 'its data is qcow2'),
             ('cut.gz', (disks / 'raw.gz').read_bytes()[:-100], 'raw', 'compressed', 'cut off'),
             ('bomb.gz', bomb, 'raw', 'compressed', 'unpacks to more'), ('plain', b'plain', 'raw', 'compressed', 'neither')):
         image = a.new(disk_format=kind, container_format=container)['id']

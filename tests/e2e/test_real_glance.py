@@ -50,7 +50,7 @@ def furnish(server):
     made['queued'] = a.new(name='queued')['id']
     made['bare'] = a.create().json()['id']
     made['full'] = a.new(b'full', name='fül ☃', tags=['t1', 'ü', 'with blank'], min_disk=3, min_ram=5, os_hidden=True,
-                         disk_format='qcow2', visibility='community', colour='blau', empty='', os_distro='debian',
+                         disk_format='ami', visibility='community', colour='blau', empty='', os_distro='debian',
                          **{'key with/odd~signs': 'ä', 'long': 'x' * 3000})['id']
     made['private'] = a.new(b'mine', visibility='private')['id']
     made['public'] = a.new(b'all', name='public')['id']
