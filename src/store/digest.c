@@ -7,12 +7,15 @@
  * inline again: a client that trickles costs no threads, and the number of threads follows the
  * octets a second, not the connections.
  *
- * (1) Both lanes hash every piece, in the order of digest_update().
+ * MD5 with SHA-512, which is what is configured as a rule, is one lane where the processor is wide
+ * enough (md5sha512.h): it needs one core for both, hardly longer than MD5 alone.
+ *
+ * (1) Every lane hashes every piece, in the order of digest_update().
  * (2) lane.done <= digest.added <= least lane.done + PIECES_MAX: no piece is overwritten unhashed.
  * (3) A lane without a running companion has done == added whenever nobody is in digest_update().
- * (4) `lock` guards everything but a lane's ctx and failed, which belong to the companion while it
- *     hashes a piece (done < added), else to whoever holds the lock; and a lane's threaded and
- *     n_inline, which belong to the one who feeds the digest.
+ * (4) `lock` guards everything but a lane's ctx and failed and the digest's `both`, which belong to the
+ *     companion while it hashes a piece (done < added), else to whoever holds the lock; and a lane's
+ *     threaded and n_inline, which belong to the one who feeds the digest.
  *
  *   inline -> threaded   lane_start(): INLINE_OCTETS have passed
  *   threaded -> ended    lane_run(): no work for IDLE_MS, or stopping
@@ -33,12 +36,13 @@
 #include <time.h>
 
 #include "base/err.h"
+#include "store/md5sha512.h"
 
 #define PIECES_MAX 64
 #define INLINE_OCTETS (1u << 20)
 #define IDLE_MS 100
 
-enum { LANE_MD5, LANE_HASH, N_LANES };
+enum { LANE_MD5, LANE_HASH, MAX_LANES };
 
 struct lane {
 	struct digest *digest;
@@ -63,7 +67,9 @@ struct digest {
 	struct piece pieces[PIECES_MAX];
 	uint64_t added; /* pieces; the newest one's ticket */
 	bool stopping;
-	struct lane lanes[N_LANES];
+	struct lane lanes[MAX_LANES];
+	unsigned n_lanes;      /* 1: LANE_MD5 does the work of the other too, in `both` */
+	struct md5sha512 both;
 };
 
 /* Names under which Python, and so the configuration and the clients, know what libcrypto calls
@@ -123,7 +129,9 @@ static int lane_init(struct lane *l, struct digest *d, const char *algorithm, st
 
 static void lane_hash(struct lane *l, const struct piece *piece)
 {
-	if (!EVP_DigestUpdate(l->ctx, piece->data, piece->n))
+	if (l->digest->n_lanes == 1)
+		md5sha512_update(&l->digest->both, piece->data, piece->n);
+	else if (!EVP_DigestUpdate(l->ctx, piece->data, piece->n))
 		l->failed = true;
 }
 
@@ -217,6 +225,13 @@ static void sync_init(struct digest *d)
 	pthread_condattr_destroy(&attr);
 }
 
+/* What a policy demands of the configured hash, only libcrypto's can prove. */
+static bool both_in_one(const struct digest *d)
+{
+	return EVP_MD_is_a(EVP_MD_CTX_get0_md(d->lanes[LANE_HASH].ctx), "SHA512") && md5sha512_pays() &&
+	       !EVP_default_properties_is_fips_enabled(NULL);
+}
+
 int digest_new(const char *algorithm, struct digest **ret, struct err *err)
 {
 	AUTO(digest_free_p) struct digest *d = calloc(1, sizeof(*d));
@@ -228,9 +243,12 @@ int digest_new(const char *algorithm, struct digest **ret, struct err *err)
 	r = lane_init(&d->lanes[LANE_MD5], d, "md5", err);
 	if (r == 0)
 		r = lane_init(&d->lanes[LANE_HASH], d, algorithm, err);
-	if (r == 0)
-		*ret = TAKE(d);
-	return r;
+	if (r < 0)
+		return r;
+	d->n_lanes = both_in_one(d) ? 1 : MAX_LANES;
+	md5sha512_init(&d->both);
+	*ret = TAKE(d);
+	return 0;
 }
 
 void digest_free(struct digest *d)
@@ -241,7 +259,7 @@ void digest_free(struct digest *d)
 	d->stopping = true;
 	pthread_cond_broadcast(&d->work);
 	pthread_mutex_unlock(&d->lock);
-	for (size_t i = 0; i < N_LANES; i++) {
+	for (size_t i = 0; i < MAX_LANES; i++) {
 		lane_join(&d->lanes[i]);
 		EVP_MD_CTX_free(d->lanes[i].ctx);
 	}
@@ -261,7 +279,7 @@ static uint64_t pieces_done(const struct digest *d)
 {
 	uint64_t least = d->added;
 
-	for (size_t i = 0; i < N_LANES; i++)
+	for (size_t i = 0; i < d->n_lanes; i++)
 		if (d->lanes[i].done < least)
 			least = d->lanes[i].done;
 	return least;
@@ -278,7 +296,7 @@ uint64_t digest_update(struct digest *d, const void *data, size_t n)
 	d->pieces[d->added % PIECES_MAX] = piece;
 	ticket = ++d->added;
 	pthread_cond_broadcast(&d->work);
-	for (size_t i = 0; i < N_LANES; i++)
+	for (size_t i = 0; i < d->n_lanes; i++)
 		lane_take(&d->lanes[i], &piece);
 	pthread_mutex_unlock(&d->lock);
 	return ticket;
@@ -293,19 +311,38 @@ void digest_wait(struct digest *d, uint64_t ticket)
 	pthread_mutex_unlock(&d->lock);
 }
 
-static bool lane_final(struct lane *l, char *ret_hex)
+static void write_hex(const unsigned char *raw, size_t n, char *ret_hex)
 {
 	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < n; i++) {
+		ret_hex[2 * i] = digits[raw[i] >> 4];
+		ret_hex[2 * i + 1] = digits[raw[i] & 15];
+	}
+	ret_hex[2 * n] = '\0';
+}
+
+static bool lane_final(struct lane *l, char *ret_hex)
+{
 	unsigned char raw[EVP_MAX_MD_SIZE];
 	unsigned n;
 
 	if (l->failed || !EVP_DigestFinal_ex(l->ctx, raw, &n))
 		return false;
-	for (unsigned i = 0; i < n; i++) {
-		ret_hex[2 * i] = digits[raw[i] >> 4];
-		ret_hex[2 * i + 1] = digits[raw[i] & 15];
-	}
-	ret_hex[2 * n] = '\0';
+	write_hex(raw, n, ret_hex);
+	return true;
+}
+
+static bool lanes_final(struct digest *d, struct digest_result *ret)
+{
+	unsigned char md5[16], sha512[64];
+
+	if (d->n_lanes > 1)
+		return lane_final(&d->lanes[LANE_MD5], ret->md5) &&
+		       lane_final(&d->lanes[LANE_HASH], ret->hash);
+	md5sha512_final(&d->both, md5, sha512);
+	write_hex(md5, sizeof(md5), ret->md5);
+	write_hex(sha512, sizeof(sha512), ret->hash);
 	return true;
 }
 
@@ -318,7 +355,7 @@ int digest_final(struct digest *d, struct digest_result *ret, struct err *err)
 	last = d->added;
 	pthread_mutex_unlock(&d->lock);
 	digest_wait(d, last);
-	if (!lane_final(&d->lanes[LANE_MD5], result.md5) || !lane_final(&d->lanes[LANE_HASH], result.hash))
+	if (!lanes_final(d, &result))
 		return err_set(err, ERR_INTERNAL, "The data could not be hashed.");
 	*ret = result;
 	return 0;
