@@ -23,7 +23,6 @@
 #define MD5_STEPS 64
 #define SCHEDULED (SHA_ROUNDS - 16)  /* the other 16 words are the block itself */
 #define PER_LANE (SCHEDULED / LANES) /* steps of the next group's schedule while one block is hashed */
-#define STEPS_PER_LANE (2 * MD5_STEPS)
 
 static const uint32_t md5_k[MD5_STEPS] = {
 	0xd76aa478, 0xe8c7b756, 0x242070db, 0xc1bdceee, 0xf57c0faf, 0x4787c62a, 0xa8304613, 0xfd469501,
@@ -239,6 +238,7 @@ static void one_by_one(struct md5sha512 *h, const unsigned char *data, size_t n_
 #define TARGET_INLINE static inline TARGET __attribute__((always_inline))
 
 typedef uint64_t vector __attribute__((vector_size(8 * LANES)));
+typedef uint8_t octets __attribute__((vector_size(8 * LANES)));
 
 /* The rows of a group. The rounds read the first two through one pointer. */
 struct group {
@@ -246,20 +246,77 @@ struct group {
 	vector m[16];          /* the words as they came: each two of MD5's */
 };
 
+/* Between the rows whose indexes differ in one bit, the elements whose indexes differ from their row's in it.
+ */
+TARGET_INLINE void exchange_1(vector *a, vector *b)
+{
+	vector x = *a, y = *b;
+
+	*a = __builtin_shufflevector(x, y, 0, 8, 2, 10, 4, 12, 6, 14);
+	*b = __builtin_shufflevector(x, y, 1, 9, 3, 11, 5, 13, 7, 15);
+}
+
+TARGET_INLINE void exchange_2(vector *a, vector *b)
+{
+	vector x = *a, y = *b;
+
+	*a = __builtin_shufflevector(x, y, 0, 1, 8, 9, 4, 5, 12, 13);
+	*b = __builtin_shufflevector(x, y, 2, 3, 10, 11, 6, 7, 14, 15);
+}
+
+TARGET_INLINE void exchange_4(vector *a, vector *b)
+{
+	vector x = *a, y = *b;
+
+	*a = __builtin_shufflevector(x, y, 0, 1, 2, 3, 8, 9, 10, 11);
+	*b = __builtin_shufflevector(x, y, 4, 5, 6, 7, 12, 13, 14, 15);
+}
+
+/* Rows become columns. */
+TARGET_INLINE void transpose(vector row[LANES])
+{
+#pragma GCC unroll 8
+	for (unsigned i = 0; i < LANES; i++)
+		if (!(i & 1))
+			exchange_1(&row[i], &row[i + 1]);
+#pragma GCC unroll 8
+	for (unsigned i = 0; i < LANES; i++)
+		if (!(i & 2))
+			exchange_2(&row[i], &row[i + 2]);
+#pragma GCC unroll 8
+	for (unsigned i = 0; i < LANES; i++)
+		if (!(i & 4))
+			exchange_4(&row[i], &row[i + 4]);
+}
+
+#define BACKWARDS(n) (n) + 7, (n) + 6, (n) + 5, (n) + 4, (n) + 3, (n) + 2, (n) + 1, (n)
+
+TARGET_INLINE vector swap_octets(vector x)
+{
+	octets o = (octets)x;
+
+	return (vector)__builtin_shufflevector(o, o, BACKWARDS(0), BACKWARDS(8), BACKWARDS(16), BACKWARDS(24),
+					       BACKWARDS(32), BACKWARDS(40), BACKWARDS(48), BACKWARDS(56));
+}
+
 /* Spread a group over the columns. @ret_w: the words in the order of SHA-512, the beginning of its schedule.
  */
 TARGET_INLINE void spread(struct group *g, vector *ret_w, const unsigned char *data)
 {
-	for (unsigned l = 0; l < LANES; l++)
-		for (unsigned t = 0; t < 16; t++) {
-			uint64_t x;
+	for (unsigned half = 0; half < 2; half++) {
+		vector row[LANES];
 
-			memcpy(&x, data + l * SHA_BLOCK + t * 8, 8);
-			g->m[t][l] = x;
-			ret_w[t][l] = __builtin_bswap64(x);
+		for (unsigned l = 0; l < LANES; l++)
+			memcpy(&row[l], data + l * SHA_BLOCK + half * sizeof(vector), sizeof(vector));
+		transpose(row);
+		for (unsigned l = 0; l < LANES; l++) {
+			unsigned t = half * LANES + l;
+
+			g->m[t] = row[l];
+			ret_w[t] = swap_octets(row[l]);
+			g->wk[t] = ret_w[t] + sha_k[t];
 		}
-	for (unsigned t = 0; t < 16; t++)
-		g->wk[t] = ret_w[t] + sha_k[t];
+	}
 }
 
 /* From the words at @w, w[16]; with its constant added, *ret_wk. */
