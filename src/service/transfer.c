@@ -11,7 +11,7 @@
 
 #include "base/err.h"
 
-#define N_BUFFERS 4
+#define N_BUFFERS 4 /* even: await_buffer() */
 #define BUFFER_BYTES ((size_t)256 * 1024)
 
 struct pass {
@@ -133,6 +133,14 @@ static int check_size(const struct transfer *t, int64_t size, struct err *err)
 	return 0;
 }
 
+/* Until buffer @i may be filled. Two at a time: to wake somebody for every buffer costs the hashes more
+ * than they lose by having two left to go on with. */
+static void await_buffer(struct pass *p, unsigned i)
+{
+	if (p->digest && i % 2 == 0)
+		digest_wait(p->digest, p->tickets[i + 1]);
+}
+
 /* One buffer's worth. Returns its size, 0 at the end. */
 static ssize_t piece(struct pass *p, unsigned i, struct err *err)
 {
@@ -141,8 +149,7 @@ static ssize_t piece(struct pass *p, unsigned i, struct err *err)
 	ssize_t n;
 	int r;
 
-	if (p->digest)
-		digest_wait(p->digest, p->tickets[i]);
+	await_buffer(p, i);
 	n = fill(t, buffer, err);
 	if (n <= 0)
 		return n;
