@@ -426,6 +426,7 @@ static int settle_type(struct conf *c, struct slot *s, struct err *err)
 		return settle_list(c, s, err);
 	case CONF_STRING:
 	case CONF_MULTI:
+	case CONF_IGNORED:
 		break;
 	}
 	return 0;
@@ -589,13 +590,49 @@ struct reading {
 	struct err *err;
 };
 
-static void warn_unknown(const struct written *w, conf_warn_fn *warn, void *cls)
+/* Is @name what the ignored option @o is called? A '*' at its end stands for anything. */
+static bool covers(const struct conf_option *o, const char *name)
 {
-	char message[256], section[SHOWN_VALUE], name[SHOWN_VALUE];
+	size_t n = strlen(o->name);
 
-	(void)snprintf(message, sizeof(message), "unknown option [%s] %s, ignored",
-		       shown(w->section, section), shown(w->name, name));
+	if (n > 0 && o->name[n - 1] == '*')
+		return strncmp(o->name, name, n - 1) == 0;
+	return compare_names(o->name, name) == 0;
+}
+
+/* Why an option is ignored though it is no mistake; NULL: nothing is known of it. */
+static const char *why_ignored(const struct conf *c, const struct written *w)
+{
+	for (size_t i = 0; i < c->n_slots; i++) {
+		const struct slot *s = c->slots[i];
+
+		if (s->option->type == CONF_IGNORED && compare_sections(s->section, w->section) == 0 &&
+		    covers(s->option, w->name))
+			return s->option->help;
+	}
+	return NULL;
+}
+
+static void warn_stray(const struct conf *c, const struct written *w, conf_warn_fn *warn, void *cls)
+{
+	char message[512], section[SHOWN_VALUE], name[SHOWN_VALUE];
+	const char *why = why_ignored(c, w);
+
+	(void)shown(w->section, section);
+	(void)shown(w->name, name);
+	if (why)
+		(void)snprintf(message, sizeof(message), "option [%s] %s is ignored. %s", section, name, why);
+	else
+		(void)snprintf(message, sizeof(message), "unknown option [%s] %s, ignored", section, name);
 	warn(cls, w->path, w->line, message);
+}
+
+/* Where what is written for an option goes; NULL: among the strays. */
+static struct slot *find_home(const struct conf *c, const char *section, const char *name)
+{
+	struct slot *s = find_slot(c, section, name);
+
+	return s && s->option->type != CONF_IGNORED ? s : NULL;
 }
 
 static struct written *new_written(struct conf *c, const char *section, const char *name, const char *value)
@@ -613,7 +650,7 @@ static struct written *new_written(struct conf *c, const char *section, const ch
 static int collect(void *cls, unsigned line, const char *section, const char *name, const char *value)
 {
 	struct reading *reading = cls;
-	struct slot *slot = find_slot(reading->c, section, name);
+	struct slot *slot = find_home(reading->c, section, name);
 	struct written *w = new_written(reading->c, section, name, value);
 
 	if (!w)
@@ -622,7 +659,7 @@ static int collect(void *cls, unsigned line, const char *section, const char *na
 	w->line = line;
 	add_written(slot ? &slot->writings : &reading->c->strays, w);
 	if (!slot && reading->warn)
-		warn_unknown(w, reading->warn, reading->warn_cls);
+		warn_stray(reading->c, w, reading->warn, reading->warn_cls);
 	return 0;
 }
 
@@ -673,7 +710,7 @@ int conf_read(struct conf *c, const char *path, conf_warn_fn *warn, void *cls, s
 
 int conf_set(struct conf *c, const char *section, const char *name, const char *value, struct err *err)
 {
-	struct slot *slot = find_slot(c, section, name);
+	struct slot *slot = find_home(c, section, name);
 	struct written *w;
 
 	if (!slot)
@@ -692,7 +729,7 @@ static void adopt_strays(struct conf *c)
 
 	init_writings(&c->strays);
 	for (; w; w = next) {
-		struct slot *slot = find_slot(c, w->section, w->name);
+		struct slot *slot = find_home(c, w->section, w->name);
 
 		next = w->next;
 		add_written(slot ? &slot->writings : &c->strays, w);
@@ -716,7 +753,7 @@ int conf_alias_section(struct conf *c, const char *section, const char *like, st
 void conf_warn_unknown(const struct conf *c, conf_warn_fn *warn, void *cls)
 {
 	for (const struct written *w = c->strays.first; w; w = w->next)
-		warn_unknown(w, warn, cls);
+		warn_stray(c, w, warn, cls);
 }
 
 /* Getters. */

@@ -16,18 +16,20 @@ enum conf_type {
 	CONF_LIST,   /* comma-separated, blanks trimmed, none empty, "[...]" around it allowed */
 	CONF_MULTI,  /* the option may be repeated; every value counts */
 	CONF_CHOICE, /* one of `choices` */
+	CONF_IGNORED, /* a warning with `help` and nothing else; "abc*" is every name that begins so */
 };
 
 struct conf_option {
 	const char *section, *name;
 	enum conf_type type;
 	const char *fallback; /* default, as it would be written; NULL: none */
-	const char *help;     /* one sentence, for the reference */
+	const char *help;     /* a sentence or more, for the reference; IGNORED: why, and what to do instead */
 	int64_t min, max;     /* CONF_INT; both 0: no bound */
 	const char *choices;  /* CONF_CHOICE: "a|b|c" */
+	const char *unit;     /* CONF_INT: "seconds"; NULL: a plain number */
 };
 
-/* Called for each warning: an unknown option, a deprecated one. @line is 1-based, 0 if none. */
+/* Called for each warning: an unknown option, an ignored one. @line is 1-based, 0 if none. */
 typedef void conf_warn_fn(void *cls, const char *path, unsigned line, const char *message);
 
 /* An empty configuration over @options, a table that ends with a NULL section and outlives it.
@@ -37,8 +39,8 @@ void conf_free(struct conf *c);
 void conf_free_p(struct conf **c);
 
 /* Read @path. A syntax error or a bad value is an error that names file and line; an unknown
- * option is a warning (@warn may be NULL). "$name" and "${section.name}" in values are replaced as
- * oslo.config does. A later file wins over an earlier one. */
+ * option, and one that is ignored, is a warning (@warn may be NULL). "$name" and "${section.name}" in
+ * values are replaced as oslo.config does. A later file wins over an earlier one. */
 int conf_read(struct conf *c, const char *path, conf_warn_fn *warn, void *cls, struct err *err);
 
 /* The same from memory; @path is what messages call it. */
@@ -63,5 +65,5 @@ bool conf_is_set(const struct conf *c, const char *section, const char *name); /
  * without @warn, alias, then call conf_warn_unknown(). */
 int conf_alias_section(struct conf *c, const char *section, const char *like, struct err *err);
 
-/* A warning for each option read so far that is unknown, in the order of the files. */
+/* A warning for each option read so far that is unknown or ignored, in the order of the files. */
 void conf_warn_unknown(const struct conf *c, conf_warn_fn *warn, void *cls);

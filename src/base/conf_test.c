@@ -57,6 +57,9 @@ static char *strndup_or_fail(const char *s, size_t n)
 static const struct conf_option options[] = {
 	{"DEFAULT", "a", CONF_STRING, NULL, "An a."},
 	{"DEFAULT", "b", CONF_STRING, NULL, "A b."},
+	{"DEFAULT", "gone", CONF_IGNORED, NULL, "It is gone."},
+	{"DEFAULT", "pool_*", CONF_IGNORED, NULL, "No pools."},
+	{"elsewhere", "*", CONF_IGNORED, NULL, "Nothing of it."},
 	{"DEFAULT", "derived", CONF_STRING, "$a/derived", "Refers to a."},
 	{"DEFAULT", "two_words", CONF_STRING, "two", "Has a blank in its name."},
 	{"DEFAULT", "port", CONF_INT, "9292", "A port.", 1, 65535},
@@ -437,6 +440,20 @@ static void test_unknown_options_warn(void **state)
 	assert_string_equal(conf_str(c, "DEFAULT", "a"), "x");
 }
 
+static void test_ignored_options_say_why(void **state)
+{
+	AUTO(conf_free_p)
+	struct conf *c = read_right("[DEFAULT]\ngone=1\npool_size=2\npool=3\na=$gone!\n[Elsewhere]\nx=1\n");
+	struct err err = {0};
+
+	assert_string_equal(warnings, "x.conf:2: option [DEFAULT] gone is ignored. It is gone.\n"
+				      "x.conf:3: option [DEFAULT] pool_size is ignored. No pools.\n"
+				      "x.conf:4: unknown option [DEFAULT] pool, ignored\n"
+				      "x.conf:7: option [Elsewhere] x is ignored. Nothing of it.\n");
+	assert_string_equal(conf_str(c, "DEFAULT", "a"), "!"); /* it has no value, whatever was written */
+	assert_int_equal(conf_set(c, "DEFAULT", "gone", "1", &err), ERR_INVALID);
+}
+
 static void test_alias_section(void **state)
 {
 	AUTO(conf_free_p) struct conf *c = NULL;
@@ -553,6 +570,7 @@ int main(void)
 		cmocka_unit_test(test_set),
 		cmocka_unit_test(test_later_file_wins),
 		cmocka_unit_test(test_unknown_options_warn),
+		cmocka_unit_test(test_ignored_options_say_why),
 		cmocka_unit_test(test_alias_section),
 		cmocka_unit_test(test_long_values_in_messages),
 		cmocka_unit_test(test_files),
