@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
- * cmd/config.c -- `glint config check`: what serve would say of the configuration, without serving. */
+ * cmd/config.c -- `glint config check`: what serve would say of the configuration, without serving; and
+ * `glint config options`, what there is to configure. */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "cmd/cmd.h"
+#include "cmd/config_options.h"
 
 static const char help[] =
 	"usage: glint config check [--config-file FILE] [--data-dir DIR]\n"
+	"       glint config options [WORD] [--markdown]\n"
 	"\n"
-	"Reads the configuration as `glint serve` would. Prints a warning for every option that is not\n"
-	"known, with its line, and the first error. Exit status: 0 if the service would start with it.\n";
+	"  check     read the configuration as `glint serve` would. Prints a warning for every option that\n"
+	"            is not known or not used, with its line, and the first error. Exit status: 0 if the\n"
+	"            service would start with it\n"
+	"  options   every option with its default, limits and meaning, or those with WORD in their name or\n"
+	"            section; --markdown: all of them, as docs/configuration.md\n";
 
 static void print_drivers(const struct settings *s)
 {
@@ -36,25 +42,38 @@ static void print_summary(const struct settings *s, const char *file)
 	print_drivers(s);
 }
 
+static int check(const struct location_args *args, struct err *err)
+{
+	struct settings settings;
+	int r = settings_load(args, true, &settings, err);
+
+	if (r < 0)
+		return r;
+	print_summary(&settings, args->config_file);
+	settings_done(&settings);
+	return 0;
+}
+
 int cmd_config(int argc, char **argv)
 {
 	struct location_args args = {0};
-	struct settings settings;
+	bool markdown = false;
 	struct err err = {0};
 	const struct cmd_option options[] = {
 		{"--config-file", NULL, &args.config_file, NULL},
 		{"--data-dir", NULL, &args.data_dir, NULL},
+		{"--markdown", NULL, NULL, &markdown},
 		{0},
 	};
 	int n, r = cmd_parse(argc, argv, options, help, &n);
 
 	if (r != CMD_OK)
 		return r;
-	if (n != 1 || strcmp(argv[1], "check") != 0)
-		return cmd_usage("config", "`glint config` knows one word, check");
-	if (settings_load(&args, true, &settings, &err) < 0)
-		return cmd_fail(&err);
-	print_summary(&settings, args.config_file);
-	settings_done(&settings);
-	return CMD_OK;
+	if (n == 1 && strcmp(argv[1], "check") == 0 && !markdown)
+		r = check(&args, &err);
+	else if ((n == 1 || (n == 2 && !markdown)) && strcmp(argv[1], "options") == 0)
+		r = config_options(n == 2 ? argv[2] : NULL, markdown, &err);
+	else
+		return cmd_usage("config", "one of check and options is wanted");
+	return r < 0 ? cmd_fail(&err) : CMD_OK;
 }

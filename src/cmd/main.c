@@ -12,7 +12,8 @@ static const char usage[] =
 	"  glint notifications   status, tail, replay: the journal and how far it is delivered;\n"
 	"                        listen: what is on the message queue\n"
 	"  glint db              sync, check, version, purge: the database\n"
-	"  glint config check    read the configuration and say what is wrong with it\n"
+	"  glint config          check: read the configuration and say what is wrong with it;\n"
+	"                        options: every option, its default and its meaning\n"
 	"  glint version\n"
 	"\n"
 	"`glint COMMAND --help` tells the options of each.\n";
