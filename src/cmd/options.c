@@ -93,7 +93,7 @@ static const struct conf_option own_options[] = {
 	{"oslo_messaging_notifications", "transport_url", CONF_STRING, NULL,
 	 "The message queue for notifications; that of [DEFAULT] if unset."},
 	{"oslo_messaging_notifications", "topics", CONF_LIST, "notifications",
-	 "Topics: each notification goes to TOPIC.info or TOPIC.error of each of them."},
+	 "Topics: each notification goes to TOPIC.info, TOPIC.warn or TOPIC.error of each of them."},
 	{"oslo_messaging_notifications", "retry", CONF_INT, "-1",
 	 "How often one attempt to deliver may try to connect; nothing is lost after it. -1: no bound.", -1,
 	 1000000},

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documents say what the program does: the configuration reference is what the program prints, every line of the
 log has its row, every event its table. Each failure says what to add where."""
+import json
+import os
 import re
 
 import pytest
 
-from harness import REPO
+from harness import A, B, REPO, Raw, make_server, wait_for
+from sources import Nginx
 from test_cli import run
+from test_import import config as import_config
 
 pytestmark = pytest.mark.glint_only
 DOCS = REPO / 'docs'
@@ -59,3 +63,125 @@ def test_what_is_ignored_says_why(tmp_path):
     assert f'{path}:2: warning: option [DEFAULT] workers is ignored. One process' in said.stderr
     assert f'{path}:3: warning: unknown option [DEFAULT] workesr' in said.stderr
     assert f'{path}:5: warning: option [glance_store] rbd_store_pool is ignored. ' in said.stderr
+
+
+# -- notifications -------------------------------------------------------------------------------------
+
+TYPES = {'text': str, 'whole number': int, 'true or false': bool, 'object': dict, 'list': list, 'null': type(None)}
+
+
+def chapters(text, level):
+    """(heading, what stands below it) for each heading of a level."""
+    parts = re.split(rf'^{"#" * level} (.*)$', text, flags=re.M)
+    return list(zip(parts[1::2], (re.split(rf'^#{{1,{level}}} ', body, flags=re.M)[0] for body in parts[2::2])))
+
+
+def documented_fields():
+    """For each event the keys of its payload: {event: {key: (types, optional)}}."""
+    fields = {}
+    for heading, body in chapters((DOCS / 'notifications.md').read_text(), 3):
+        for event in re.findall(r'`([a-z.]+)`', heading):
+            for key, kind, _ in tables(body):
+                plain = kind.removesuffix(', optional')
+                types = [TYPES[plain]] if plain in TYPES else [TYPES[word] for word in plain.split(' or ')]
+                fields.setdefault(event, {})[key.strip('`')] = (types, plain != kind)
+    return fields
+
+
+def documented_events():
+    body = dict(chapters((DOCS / 'notifications.md').read_text(), 2))['The events']
+    return {(row[0].strip('`'), row[1]) for row in tables(body) if len(row) == 3}
+
+
+def test_every_event_of_the_source_is_documented():
+    names = re.findall(r'\[EVENT_(\w+)\] = "([a-z.]+)"', (REPO / 'src/notify/event.c').read_text())
+    assert len(names) >= 15
+    assert {name for _, name in names} == {name for name, _ in documented_events()}, 'docs/notifications.md, The events'
+    assert {name for _, name in names} == set(documented_fields()), 'docs/notifications.md, Payloads'
+
+
+def test_every_priority_of_the_source_is_documented():
+    """Whatever is emitted as WARN or ERROR has its line in the table."""
+    names = dict(re.findall(r'\[EVENT_(\w+)\] = "([a-z.]+)"', (REPO / 'src/notify/event.c').read_text()))
+    source = ''.join(p.read_text() for p in (REPO / 'src/service').glob('*.c') if not p.name.endswith('_test.c'))
+    told = {(names[event], priority) for event, priority in re.findall(r'EVENT_(\w+),\s+EVENT_(WARN|ERROR)\b', source)}
+    told.add(('image.send', 'ERROR'))
+    assert len(told) == 4
+    assert told == {(event, priority) for event, priority in documented_events() if priority != 'INFO'}
+    assert {name for name, _ in documented_events()} == {name for name, p in documented_events() if p == 'INFO'}
+
+
+def check_payload(event, payload, fields):
+    """A payload has every key that is documented and no other, of the type that is documented."""
+    documented = fields[event]
+    assert set(payload) <= set(documented), f'{event}: not in docs/notifications.md'
+    assert set(payload) >= {key for key, (_, optional) in documented.items() if not optional}, f'{event}: not emitted'
+    for key, value in payload.items():
+        assert type(value) in documented[key][0], f'{event}: {key} is {value!r}'
+
+
+def live_through_everything(server, root):
+    """A life of every kind, so that each event is emitted. Returns them."""
+    a, b = server.client(A), server.client(B)
+    nginx = Nginx(root / 'nginx')
+    try:
+        image = a.new(b'hello', name='jammy', os_distro='ubuntu', tags=['lts'])['id']
+        a.download(image)
+        a.share(image, B.project)
+        b.answer_share(image, B.project, 'accepted')
+        a.delete(f'/v2/images/{image}/members/{B.project}')
+        a.remove(image)
+        for uri in (nginx.put('disk', b'x' * 5000), f'{nginx.url}/nosuch'):
+            image = a.new()['id']
+            method = {'name': 'web-download', 'uri': uri}
+            assert a.post(f'/v2/images/{image}/import', {'method': method}).status_code == 202
+        assert a.create(**{f'p{i}': 'x' * 60000 for i in range(6)}).status_code == 201
+        image = a.new(b'0123456789')['id']
+        os.truncate(server.images / image, 4)
+        a.download(image)
+        with Raw(server) as raw:
+            image = a.new()['id']
+            raw.head('PUT', f'/v2/images/{image}/file', who=A, Content_Type='application/octet-stream',
+                     Content_Length='10')
+            raw.send(b'01234')
+            raw.reset()
+        wanted = {'task.success', 'task.failure', 'image.upload ERROR', 'image.send ERROR'}
+        wait_for(lambda: wanted <= {e.type if e.priority == 'INFO' else f'{e.type} {e.priority}' for e in server.events()},
+                 server.root, 'events')
+    finally:
+        nginx.close()
+    return server.events()
+
+
+def test_payloads_are_what_is_documented(tmp_path):
+    fields = documented_fields()
+    server = make_server(tmp_path / 'server', import_config(tmp_path / 'server')).start()
+    try:
+        events = live_through_everything(server, tmp_path)
+    finally:
+        server.stop()
+    for e in events:
+        if isinstance(e.payload, str):
+            assert (e.type, e.priority) in documented_events()
+        else:
+            check_payload(e.type, e.payload, fields)
+    assert {e.type for e in events} == set(fields)
+    for event, keys in fields.items():
+        seen = {key for e in events if e.type == event and isinstance(e.payload, dict) for key in e.payload}
+        missing = set(keys) - seen - {'truncated'}
+        assert not missing, f'{event}: {missing} not emitted by the test'
+    assert any('truncated' in e.payload for e in events if isinstance(e.payload, dict))
+
+
+def test_examples_are_like_what_is_emitted():
+    text = (DOCS / 'notifications.md').read_text()
+    documents = []
+    for block in re.findall(r'(?:^    .*\n)+', text, re.M):
+        if block.strip().startswith('{"message_id"'):
+            documents.append(json.loads(' '.join(line.strip() for line in block.splitlines())))
+    assert len(documents) >= 7
+    for document in documents:
+        assert list(document) == ['message_id', 'publisher_id', 'event_type', 'priority', 'payload', 'timestamp']
+        assert (document['event_type'], document['priority']) in documented_events()
+        if isinstance(document['payload'], dict):
+            check_payload(document['event_type'], document['payload'], documented_fields())
