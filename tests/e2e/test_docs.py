@@ -4,6 +4,8 @@ log has its row, every event its table. Each failure says what to add where."""
 import json
 import os
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -185,3 +187,102 @@ def test_examples_are_like_what_is_emitted():
         assert (document['event_type'], document['priority']) in documented_events()
         if isinstance(document['payload'], dict):
             check_payload(document['event_type'], document['payload'], documented_fields())
+
+
+# -- the command line ----------------------------------------------------------------------------------
+
+WORDS = {'serve': [], 'config': ['check', 'options'], 'db': ['sync', 'check', 'version', 'purge'],
+         'notifications': ['status', 'tail', 'replay', 'listen'], 'version': []}
+FLAG = r'(?<![\w-])--?[a-z][a-z-]*'
+
+
+def flags_of_the_source():
+    """Every option that a subcommand takes, but for spellings with underscores."""
+    tables_of_options = ''.join(p.read_text() for p in (REPO / 'src/cmd').glob('*.c'))
+    found = set()
+    for name, alias in re.findall(r'\{"(--[a-z-]+)", (NULL|"[a-z_-]+"),', tables_of_options):
+        found |= {name} | ({alias.strip('"')} if alias != 'NULL' and '_' not in alias else set())
+    assert len(found) > 15
+    return found
+
+
+def helps():
+    return {command: run(command, '--help').stdout for command in WORDS if command != 'version'}
+
+
+def test_help_names_every_command():
+    said = run('--help').stdout
+    assert set(re.findall(r'^  glint (\w+)', said, re.M)) == set(WORDS)
+    for command, words in WORDS.items():
+        for word in words:
+            assert re.search(rf'\b{word}\b', said), f'glint --help does not name {command} {word}'
+            assert re.search(rf'\b{word}\b', helps()[command]), f'glint {command} --help does not name {word}'
+
+
+def test_help_has_no_option_that_is_not_there():
+    for command, said in helps().items():
+        assert set(re.findall(FLAG, said)) <= flags_of_the_source(), command
+
+
+def test_man_page_has_what_the_program_has():
+    page = (DOCS / 'glint.1').read_text()
+    flags = {'-' + flag for flag in re.findall(r'\bFl ([a-z-]+)', page)} - {'--name'}
+    assert flags == flags_of_the_source() | {'--help', '-h', '--version'}, 'docs/glint.1'
+    synopsis = page.split('.Sh SYNOPSIS')[1].split('.Sh DESCRIPTION')[0]
+    named = {}
+    for line in re.findall(r'^\.Cm (.*)$', synopsis, re.M):
+        command, *words = line.replace('|', ' ').split()
+        named.setdefault(command, []).extend(words)
+    assert named == WORDS, 'docs/glint.1, SYNOPSIS'
+    for command, words in WORDS.items():
+        if words:
+            assert f'.Ss {command}\n' in page
+            assert all(re.search(rf'^\.It Cm {word}\b', page, re.M) for word in words), command
+
+
+@pytest.mark.skipif(not shutil.which('mandoc'), reason='no mandoc')
+def test_man_page_is_clean():
+    said = subprocess.run(['mandoc', '-Tlint', '-Wstyle', DOCS / 'glint.1'], capture_output=True, text=True)
+    assert [line for line in said.stdout.splitlines() if 'mandoc.db' not in line] == []
+
+
+def complete(*words, cwd=None):
+    """What bash offers for the last of the words."""
+    script = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _glint; printf "%s\\n" "${COMPREPLY[@]}"'
+    said = subprocess.run(['bash', '-c', script, 'bash', REPO / 'packaging/glint.bash-completion', 'glint', *words],
+                          capture_output=True, text=True, cwd=cwd)
+    assert said.returncode == 0 and said.stderr == '', said.stderr
+    return set(said.stdout.split())
+
+
+def test_completion_of_words():
+    assert complete('') == set(WORDS)
+    assert complete('no') == {'notifications'}
+    for command, words in WORDS.items():
+        assert complete(command, '') == set(words)
+    assert complete('--config-file', 'x', 'db', 'p') == {'purge'}
+    assert complete('--config-file', '=', 'x', 'db', 'p') == {'purge'}
+    assert complete('db', 'sync', '') == set()
+
+
+def test_completion_of_options():
+    """Each option is offered somewhere, by its long name, and only where the help has it."""
+    offered = set()
+    for command, words in WORDS.items():
+        for word in words or ['']:
+            flags = complete(command, *([word] if word else []), '--')
+            assert flags <= flags_of_the_source() | {'--help'}
+            offered |= flags
+    assert offered == {f for f in flags_of_the_source() if f.startswith('--')} | {'--help'}
+    assert '--pool' in complete('notifications', 'listen', '--') and '--pool' not in complete('notifications', 'tail', '--')
+    assert complete('notifications', '--json', 'tail', '--fo') == {'--follow'}
+
+
+def test_completion_of_values(tmp_path):
+    (tmp_path / 'glint.conf').touch()
+    (tmp_path / 'data').mkdir()
+    assert complete('serve', '--config-file', '', cwd=tmp_path) == {'glint.conf', 'data'}
+    assert complete('serve', '--data-dir', '', cwd=tmp_path) == {'data'}
+    assert complete('serve', '--config-file', '=', 'gl', cwd=tmp_path) == {'glint.conf'}
+    assert complete('notifications', 'replay', '--driver', 'messaging') == {'messaging', 'messagingv2'}
+    assert complete('notifications', 'replay', '--from', '', cwd=tmp_path) == set()
