@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 
 import pytest
 
@@ -286,3 +287,168 @@ def test_completion_of_values(tmp_path):
     assert complete('serve', '--config-file', '=', 'gl', cwd=tmp_path) == {'glint.conf'}
     assert complete('notifications', 'replay', '--driver', 'messaging') == {'messaging', 'messagingv2'}
     assert complete('notifications', 'replay', '--from', '', cwd=tmp_path) == set()
+
+
+# -- operations ----------------------------------------------------------------------------------------
+
+CALL = re.compile(r'\blog_(warning|error)\(\s*(\w+|"[^"]*"),\s*[^,"]+,\s*((?:"(?:[^"\\]|\\.)*"|\w+|\s)+)')
+CONVERSION = re.compile(r'%[-0-9.]*(?:hh|h|ll|l|z)?[a-z]')
+
+
+def strings_of(path):
+    """What the macros of a file and of the headers beside it stand for."""
+    texts = [path.read_text(), *(h.read_text() for h in path.parent.glob('*.h'))]
+    return {'PRIu32': '', 'PRId64': '', **dict(re.findall(r'#define (\w+) "([^"]*)"', '\n'.join(texts)))}
+
+
+def log_lines_of_the_source():
+    """(LEVEL logger, line) of each call, `…` for what differs."""
+    found = []
+    for path in sorted((REPO / 'src').rglob('*.c')):
+        if path.name.endswith('_test.c'):
+            continue
+        text, strings = path.read_text(), strings_of(path)
+        calls = CALL.findall(text)
+        assert len(calls) == len(re.findall(r'\blog_(?:warning|error)\(', text)), f'{path}: a call that cannot be read'
+        for level, logger, pieces in calls:
+            # "%" PRId64 " octets": what the macro adds belongs to the conversion
+            line = re.sub(r'%" PRI\w+', '%d"', ' '.join(pieces.split()))
+            line = ''.join(piece if name == '' else strings[name]
+                           for piece, name in re.findall(r'"((?:[^"\\]|\\.)*)"|(\w+)', line))
+            logger = logger.strip('"') if logger.startswith('"') else strings[logger]
+            found.append((f'{level.upper()} {logger}', CONVERSION.sub('…', line)))
+    return found
+
+
+def test_every_line_of_the_log_is_explained():
+    source = log_lines_of_the_source()
+    assert len(source) >= 35
+    documented = {(row[0], row[1].strip('`')): row[2] for row in tables((DOCS / 'operations.md').read_text())
+                  if re.match('WARNING|ERROR', row[0])}
+    missing = [f'| {where} | `{line}` | what it means, what to do |' for where, line in source
+               if (where, line) not in documented]
+    assert not missing, 'add to docs/operations.md, Lines of the log:\n' + '\n'.join(missing)
+    assert set(documented) == set(source), 'lines that are not logged any more'
+    assert all(len(what) > 15 for what in documented.values())
+
+
+def test_links_lead_somewhere():
+    for path in [*DOCS.glob('*.md'), REPO / 'README.md']:
+        text = path.read_text()
+        for target in re.findall(r'\]\(([^)]+)\)', text):
+            file, _, anchor = target.partition('#')
+            if file.startswith('http'):
+                continue
+            there = path.parent / file if file else path
+            assert there.exists(), f'{path.name}: {target}'
+            if anchor:
+                heads = re.findall(r'^#+ (.*)$', there.read_text(), re.M)
+                slugs = {re.sub(r'[^\w -]', '', head.lower()).replace(' ', '-') for head in heads}
+                assert anchor in slugs, f'{path.name}: {target}'
+
+
+class Recipe:
+    """The shell of docs/operations.md on a server of ours: paths are replaced, nobody is stopped or chowned."""
+
+    def __init__(self, server, root):
+        self.server, self.root = server, root
+        self.bin, self.held, self.go = root / 'bin', root / 'held', root / 'go'
+        self.bin.mkdir()
+        os.mkfifo(self.go)
+        for name, text in {'systemctl': '', 'chown': '', 'cp': f'[ -z "$HOLD" ] || {{ touch {self.held}; cat {self.go}; }}\n'
+                                                               'exec /bin/cp "$@"'}.items():
+            (self.bin / name).write_text(f'#!/bin/sh\n{text}\n')
+            (self.bin / name).chmod(0o755)
+
+    def spawn(self, name, hold=''):
+        block = re.search(rf'```sh\n# {name}\n(.*?)```', (DOCS / 'operations.md').read_text(), re.S)[1]
+        ours = {'/var/lib/glint/glint.sqlite': self.server.database, '/var/lib/glint': self.server.root,
+                '/backup': self.root / 'backup', '/tmp/': f'{self.root}/'}
+        block = re.sub('|'.join(ours), lambda found: str(ours[found[0]]), block)
+        return subprocess.Popen(['bash', '-eu', '-c', block], stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL,
+                                env={**os.environ, 'PATH': f"{self.bin}:{os.environ['PATH']}", 'HOLD': hold})
+
+    def run(self, name):
+        process = self.spawn(name)
+        said = process.communicate(timeout=60)[0]
+        assert process.returncode == 0, name
+        return said
+
+    def check(self):
+        found = re.findall(r'without (bytes|record): (\S+)', self.run('check'))
+        return [{image for kind, image in found if kind == wanted} for wanted in ('bytes', 'record')]
+
+
+class Load:
+    """Clients that make images and delete some, until they are told to stop."""
+
+    def __init__(self, server):
+        self.kept, self.removed = {}, set()
+        self.stop = threading.Event()
+        self.threads = [threading.Thread(target=self.work, args=(server.client(A), n)) for n in range(3)]
+        for thread in self.threads:
+            thread.start()
+
+    def work(self, client, n):
+        for i in range(2000):
+            if self.stop.is_set():
+                break
+            data = f'{n} {i}'.encode() * 1000
+            image = client.new(data)['id']
+            if i % 3 == 0:
+                client.remove(image)
+                self.removed.add(image)
+            else:
+                self.kept[image] = data
+
+    def end(self):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+
+
+@pytest.mark.skipif(not shutil.which('sqlite3'), reason='no sqlite3')
+def test_backup_under_load_and_restore(tmp_path, servers):
+    server = servers()
+    client, recipe = server.client(A), Recipe(server, tmp_path)
+    early = {client.new(f'early {i}'.encode())['id']: f'early {i}'.encode() for i in range(20)}
+    doomed = client.new(b'deleted between the two steps')['id']
+    load = Load(server)
+    try:
+        backup = recipe.spawn('backup', hold='yes')
+        wait_for(recipe.held.exists, tmp_path, 'second step of the backup')
+        assert client.remove(doomed).status_code == 204
+        late = client.new(b'uploaded between the two steps')['id']
+        recipe.go.write_text('')
+        backup.communicate(timeout=60)
+        assert backup.returncode == 0
+    finally:
+        load.end()
+    server.stop()
+    shutil.rmtree(server.images)
+    recipe.run('restore')
+    without_bytes, without_record = recipe.check()
+    assert doomed in without_bytes and without_bytes <= load.removed | {doomed}
+    assert late in without_record and not without_record & set(early)
+
+    server.start()
+    active = {image['id'] for page in all_pages(client) for image in page if image['status'] == 'active'}
+    assert set(early) <= active and late not in active
+    for image in active - without_bytes:
+        assert client.download(image).content == {**early, **load.kept}.get(image, b'') or image in load.removed
+    assert not [image for page in all_pages(client) for image in page if image['status'] == 'saving']
+    for image in without_bytes:
+        assert client.remove(image).status_code == 204
+    for image in without_record:
+        (server.images / image).unlink(missing_ok=True)
+    assert recipe.check() == [set(), set()]
+    wait_for(lambda: '0' == re.search(r'"behind": (\d+)', server.run('notifications', 'status', '--json').stdout)[1],
+             server.root, 'delivery')
+
+
+def all_pages(client):
+    path = '/v2/images?limit=500'
+    while path:
+        body = client.get(path).json()
+        yield body['images']
+        path = body.get('next')
