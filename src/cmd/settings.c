@@ -556,6 +556,8 @@ static void load_http(struct settings *s)
 	h->header_timeout_us = conf_int(c, "glint", "header_timeout") * SECOND;
 	h->body_timeout_us = conf_int(c, "glint", "body_timeout") * SECOND;
 	h->min_rate_bytes = conf_int(c, "glint", "min_rate");
+	h->crowded_timeout_us = conf_int(c, "glint", "crowded_timeout") * SECOND;
+	h->crowded_rate_bytes = conf_int(c, "glint", "crowded_rate");
 	s->shutdown_timeout_us = conf_int(c, "glint", "shutdown_timeout") * SECOND;
 	s->debug = conf_bool(c, "DEFAULT", "debug");
 }

@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -23,6 +24,11 @@
 static size_t smaller(size_t a, uint64_t b)
 {
 	return a < b ? a : (size_t)b;
+}
+
+static int64_t smaller_time(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
 }
 
 static enum body_verdict receive(struct http_request *req, char *data, size_t n, size_t *ret_n)
@@ -142,6 +148,7 @@ enum body_verdict body_read(struct http_request *req, char *data, size_t n, size
 	if (!total)
 		return v;
 	pace_moved(&req->pace, (int64_t)total);
+	pace_moved(&req->recent, (int64_t)total);
 	return BODY_DATA;
 }
 
@@ -165,21 +172,64 @@ bool body_send_continue(struct http_request *req)
 
 /* -- for the handlers of STREAM routes ------------------------------------------------------------- */
 
+/* What a handler waits for: octets, that nobody wants them any more, that somebody wants its thread. */
+enum { AWAITED_CLIENT, AWAITED_WAKE, AWAITED_CROWD, N_AWAITED };
+
+static int too_slow(struct err *err)
+{
+	return err_set(err, ERR_TIMEOUT, "The request body came too slowly.");
+}
+
+/* Until something has come, or @us have passed. */
+static int await(struct pollfd p[N_AWAITED], int64_t us, struct err *err)
+{
+	for (unsigned i = 0; i < N_AWAITED; i++)
+		p[i].revents = 0;
+	if (poll(p, N_AWAITED, (int)((us + 999) / 1000)) < 0 && errno != EINTR)
+		return err_set(err, ERR_INTERNAL, "waiting for the request body: %s", strerror(errno));
+	return 0;
+}
+
+/* We have waited for @us more. May we go on? */
+static int check_crowd(struct http_request *req, int64_t us, struct err *err)
+{
+	struct http_server *s = req->server;
+
+	if (pace_waited(&req->recent, &s->crowded_rule, us) || !crowd_give_way(&s->crowd))
+		return 0;
+	req->gave_way = true;
+	return too_slow(err);
+}
+
 static int wait_for_client(struct http_request *req, struct err *err)
 {
-	const struct pace_rule *rule = &req->server->pace_rule;
-	int64_t begin_us = clock_mono_us(), waited_us = 0;
-	struct pollfd p = {.fd = req->conn->fd, .events = POLLIN};
+	struct http_server *s = req->server;
+	struct pollfd p[N_AWAITED] = {[AWAITED_CLIENT] = {.fd = req->conn->fd, .events = POLLIN},
+				      [AWAITED_WAKE] = {.fd = req->wake_fd, .events = POLLIN},
+				      [AWAITED_CROWD] = {.fd = s->crowd.event_fd, .events = POLLIN}};
+	int64_t begin_us = clock_mono_us(), waited_us = 0, before_us, left_us = s->pace_rule.window_us;
 	int r;
 
-	do {
-		r = poll(&p, 1, (int)((rule->window_us - waited_us + 999) / 1000));
+	while (!p[AWAITED_CLIENT].revents) {
+		r = await(p, left_us, err);
+		before_us = waited_us;
 		waited_us = clock_mono_us() - begin_us;
-	} while (r <= 0 && (r == 0 || errno == EINTR) && waited_us < rule->window_us);
-	if (r < 0 && errno != EINTR)
-		return err_set(err, ERR_INTERNAL, "waiting for the request body: %s", strerror(errno));
-	if (r <= 0 || !pace_waited(&req->pace, rule, waited_us))
-		return err_set(err, ERR_TIMEOUT, "The request body came too slowly.");
+		if (r == 0 && p[AWAITED_WAKE].revents)
+			r = err_set(err, ERR_GONE, "The rest of the request body is not wanted any more.");
+		if (r == 0)
+			r = check_crowd(req, waited_us - before_us, err);
+		if (r < 0)
+			return r;
+		left_us = s->pace_rule.window_us - waited_us;
+		if (left_us <= 0)
+			break;
+		/* While somebody waits: not for that again, but for the end of the time in which we are measured. */
+		p[AWAITED_CROWD].fd = p[AWAITED_CROWD].revents ? -1 : s->crowd.event_fd;
+		if (p[AWAITED_CROWD].revents)
+			left_us = smaller_time(left_us, s->crowded_rule.window_us - req->recent.waited_us);
+	}
+	if (!p[AWAITED_CLIENT].revents || !pace_waited(&req->pace, &s->pace_rule, waited_us))
+		return too_slow(err);
 	return 0;
 }
 
@@ -220,6 +270,14 @@ ssize_t http_body_read(struct http_request *req, void *data, size_t n, struct er
 				return r;
 		}
 	}
+}
+
+void http_body_cancel(struct http_request *req)
+{
+	const uint64_t one = 1;
+
+	if (req->wake_fd >= 0)
+		(void)!write(req->wake_fd, &one, sizeof(one));
 }
 
 int64_t http_body_length(const struct http_request *req)

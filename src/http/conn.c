@@ -4,7 +4,7 @@
  *   IDLE, HEAD -> PARSE      octets came               receive_head()
  *   PARSE -> HEAD            the head has no end yet   parse_head()
  *   PARSE -> BODY            INLINE, WORKER            begin()
- *   PARSE, BODY -> AWAY      WORKER, STREAM            hand_over()
+ *   PARSE, BODY -> AWAY      WORKER, STREAM            submit()
  *   PARSE, BODY, AWAY -> AWAY    a file is the answer  answered()
  *   PARSE, BODY, AWAY -> SEND    the socket is full    answered()
  *   any of these -> IDLE, PARSE  the answer is out     finish()
@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -258,11 +259,9 @@ static void call_handler(struct http_request *req, http_handler_fn *handle)
 	http_reply_error(req, 500, "The service failed to answer this request.");
 }
 
-static void run_on_pool(void *arg)
+/* To whoever sends the answer. */
+static void hand_back(struct http_conn *c)
 {
-	struct http_conn *c = arg;
-
-	call_handler(c->req, c->req->match.route->handle);
 	if (c->req->file) {
 		loop_unwatch(c->loop, c);
 		inbox_push(&server_sender(c->req->server)->inbox, c);
@@ -271,15 +270,53 @@ static void run_on_pool(void *arg)
 	}
 }
 
-static enum step hand_over(struct http_conn *c, struct pool *pool)
+static void run_worker(void *arg)
+{
+	struct http_conn *c = arg;
+
+	call_handler(c->req, c->req->match.route->handle);
+	hand_back(c);
+}
+
+static void run_stream(void *arg)
+{
+	struct http_conn *c = arg;
+
+	call_handler(c->req, c->req->match.route->handle);
+	crowd_leave(&c->req->server->crowd, c->req->gave_way);
+	hand_back(c);
+}
+
+static bool submit(struct http_conn *c, struct pool *pool, pool_fn *run)
 {
 	c->state = CONN_AWAY;
 	timer_clear(&c->timer);
-	if (pool_submit(pool, run_on_pool, c) == 0)
-		return STEP_WAIT;
+	return pool_submit(pool, run, c) == 0;
+}
+
+static enum step not_submitted(struct http_conn *c)
+{
 	c->state = CONN_PARSE;
 	c->req->close = true; /* it may not be watched any more */
 	return refuse(c, 503, "The service has no memory left for this request.");
+}
+
+static enum step hand_to_worker(struct http_conn *c)
+{
+	return submit(c, c->req->server->workers, run_worker) ? STEP_WAIT : not_submitted(c);
+}
+
+static enum step hand_to_stream(struct http_conn *c)
+{
+	struct http_server *s = c->req->server;
+
+	loop_unwatch(c->loop, c); /* or each segment of the body would wake the loop */
+	c->req->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); /* without one, it hears of it later */
+	crowd_enter(&s->crowd);
+	if (submit(c, s->streams, run_stream))
+		return STEP_WAIT;
+	crowd_leave(&s->crowd, false);
+	return not_submitted(c);
 }
 
 static enum step dispatch(struct http_conn *c)
@@ -291,12 +328,11 @@ static enum step dispatch(struct http_conn *c)
 		call_handler(req, req->match.route->handle);
 		return answered(c);
 	case HTTP_WORKER:
-		return hand_over(c, req->server->workers);
+		return hand_to_worker(c);
 	case HTTP_STREAM:
 		break;
 	}
-	loop_unwatch(c->loop, c); /* or each segment of the body would wake the loop */
-	return hand_over(c, req->server->streams);
+	return hand_to_stream(c);
 }
 
 static enum step unknown_path(struct http_conn *c)

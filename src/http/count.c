@@ -87,6 +87,14 @@ static bool read_connections(void *cls, size_t row, int64_t *ret)
 	return true;
 }
 
+static bool read_waiting(void *cls, size_t row, int64_t *ret)
+{
+	struct http_server *s = cls;
+
+	*ret = crowd_waiting(&s->crowd);
+	return true;
+}
+
 static int register_traffic(struct http_server *s, struct metrics *m, struct err *err)
 {
 	const struct metric_spec received = {.name = "glint_http_received_bytes_total",
@@ -98,11 +106,18 @@ static int register_traffic(struct http_server *s, struct metrics *m, struct err
 						.kind = METRIC_GAUGE,
 						.read = read_connections,
 						.cls = s};
+	const struct metric_spec waiting = {.name = "glint_uploads_waiting",
+					    .help = "Uploads that wait because max_uploads run.",
+					    .kind = METRIC_GAUGE,
+					    .read = read_waiting,
+					    .cls = s};
 	int r = metrics_register(m, &received, &s->counters.received, err);
 
 	if (r == 0)
 		r = metrics_register(m, &sent, &s->counters.sent, err);
-	return r < 0 ? r : metrics_register(m, &connections, NULL, err);
+	if (r == 0)
+		r = metrics_register(m, &connections, NULL, err);
+	return r < 0 ? r : metrics_register(m, &waiting, NULL, err);
 }
 
 int http_counters_init(struct http_server *s, struct err *err)

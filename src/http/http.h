@@ -42,7 +42,7 @@ struct http_config {
 	http_handler_fn *not_found; /* INLINE; a path that no route knows. NULL: a plain 404 */
 	struct metrics *metrics;    /* NULL: none; of several servers, one may have some */
 
-	/* 0 of anything below but max_body_bytes and min_rate_bytes: a default. */
+	/* 0 of anything below but max_body_bytes and the rates: a default. */
 	unsigned n_loops;           /* 0: one a core */
 	unsigned max_connections;   /* beyond it, accepting pauses */
 	unsigned max_workers;       /* threads for HTTP_WORKER */
@@ -57,6 +57,8 @@ struct http_config {
 	int64_t body_timeout_us;    /* without a single octet of the body, or of room for the answer */
 	int64_t min_rate_bytes;     /* octets a second, averaged over body_timeout: slower bodies end with
 				       408, slower readers are cut off. 0: no such rule */
+	int64_t crowded_timeout_us; /* the same for bodies of HTTP_STREAM while a request waits for a thread: */
+	int64_t crowded_rate_bytes; /* the slow give way with 408, as many as wait. 0: no such rule */
 };
 
 /* Binds and listens; answers once http_start() has been called. */
@@ -94,6 +96,9 @@ bool http_has_body(const struct http_request *req); /* a Content-Length > 0, or 
  * ERR_TIMEOUT, ERR_INVALID (broken chunks). Answers `Expect: 100-continue` at the first call, so a
  * handler that refuses before it reads spares the client the body. */
 ssize_t http_body_read(struct http_request *req, void *data, size_t n, struct err *err);
+/* From any thread, until the handler has returned: when it would have to wait for its client,
+ * http_body_read() fails with ERR_GONE instead. */
+void http_body_cancel(struct http_request *req);
 int64_t http_body_length(const struct http_request *req); /* -1: chunked, not known; 0: no body */
 
 /* -- the answer ----------------------------------------------------------------------------------- */

@@ -25,6 +25,12 @@ static int setup_short_timeouts(void **state)
 							   .min_rate_bytes = 1000});
 }
 
+/* For a reader that is in no hurry, on a machine that has others to run: */
+static int setup_longer_timeout(void **state)
+{
+	return test_setup_with(state, (struct http_config){.body_timeout_us = 1000000, .min_rate_bytes = 1000});
+}
+
 static int setup_four_connections(void **state)
 {
 	return test_setup_with(state, (struct http_config){.max_connections = 4});
@@ -122,6 +128,108 @@ static void test_reader_stalls(void **state)
 	assert_int_equal(a.n_body, 9000000);
 	answer_done(&a);
 	close(p.fd);
+}
+
+/* -- more uploads than threads: two, and SHORT_US at 1000 octets a second while others wait ---------- */
+
+#define UPLOAD "PUT /stream HTTP/1.1\r\n" HOST
+
+static int setup_two_streams(void **state)
+{
+	return test_setup_with(state, (struct http_config){.max_streams = 2,
+							   .crowded_timeout_us = SHORT_US,
+							   .crowded_rate_bytes = 1000});
+}
+
+/* Its handler has a thread, and waits. */
+static int begin_upload(struct env *env, const char *framing)
+{
+	int fd = dial(env);
+
+	say(fd, UPLOAD);
+	say(fd, framing);
+	say(fd, "\r\nExpect: 100-continue\r\n\r\n");
+	expect(fd, 100, NULL);
+	return fd;
+}
+
+static bool is_silent(int fd, int ms)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, ms) == 0;
+}
+
+/* A chunk now and then for some time, many times the rate. */
+static void dribble(int fd)
+{
+	char chunk[132];
+
+	(void)snprintf(chunk, sizeof(chunk), "7d\r\n%0125d\r\n", 0);
+	for (int i = 0; i < 4 * SHORT_US / 10000; i++) {
+		say(fd, chunk);
+		assert_true(is_silent(fd, 10));
+	}
+}
+
+static void upload(struct env *env)
+{
+	int fd = dial(env);
+
+	say(fd, UPLOAD "Content-Length: 3\r\n\r\nabc");
+	expect(fd, 200, NULL);
+	close(fd);
+}
+
+/* Nothing happens to either until somebody wants a thread; then the one that stalls makes room. */
+static void test_stalled_gives_way(void **state)
+{
+	int honest = begin_upload(*state, "Transfer-Encoding: chunked");
+	int stalled = begin_upload(*state, "Content-Length: 9");
+
+	dribble(honest);
+	assert_true(is_silent(stalled, 0));
+	upload(*state);
+	expect(stalled, 408, NULL);
+	expect_end(stalled);
+	dribble(honest);
+	upload(*state);
+	say(honest, "0\r\n\r\n");
+	expect(honest, 200, NULL);
+	close(honest);
+}
+
+/* Both stall, but one thread is enough. */
+static void test_no_more_give_way_than_wait(void **state)
+{
+	int fds[] = {begin_upload(*state, "Content-Length: 9"), begin_upload(*state, "Content-Length: 9")};
+	bool first_stayed;
+
+	assert_true(is_silent(fds[0], 2 * SHORT_US / 1000));
+	upload(*state);
+	first_stayed = is_silent(fds[0], 0);
+	expect(fds[first_stayed], 408, NULL);
+	expect_end(fds[first_stayed]);
+	upload(*state);
+	assert_true(is_silent(fds[!first_stayed], 2 * SHORT_US / 1000));
+	say(fds[!first_stayed], "123456789");
+	expect(fds[!first_stayed], 200, NULL);
+	close(fds[!first_stayed]);
+}
+
+/* Its handler waits for a client that says nothing, and hears of it all the same. */
+static void test_cancel(void **state)
+{
+	struct env *env = *state;
+	int fd = begin_upload(env, "Content-Length: 9");
+
+	pthread_mutex_lock(&env->lock); /* the handler cannot return without it */
+	http_body_cancel(env->streaming);
+	pthread_mutex_unlock(&env->lock);
+	expect(fd, 410, NULL);
+	assert_int_equal(env->body_code, ERR_GONE);
+	expect_end(fd);
+	upload(env);
 }
 
 /* -- many connections, too many -------------------------------------------------------------------- */
@@ -271,7 +379,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_timeouts, setup_short_timeouts, test_teardown),
 		cmocka_unit_test_setup_teardown(test_trickle, setup_short_timeouts, test_teardown),
 		cmocka_unit_test_setup_teardown(test_reader_is_slow, setup_short_timeouts, test_teardown),
-		cmocka_unit_test_setup_teardown(test_reader_stalls, setup_short_timeouts, test_teardown),
+		cmocka_unit_test_setup_teardown(test_reader_stalls, setup_longer_timeout, test_teardown),
+		cmocka_unit_test_setup_teardown(test_stalled_gives_way, setup_two_streams, test_teardown),
+		cmocka_unit_test_setup_teardown(test_no_more_give_way_than_wait, setup_two_streams,
+						test_teardown),
+		TEST(test_cancel),
 		TEST(test_idle_connections),
 		cmocka_unit_test_setup_teardown(test_max_connections, setup_four_connections, test_teardown),
 		TEST(test_no_descriptors),

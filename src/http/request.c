@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/uuid.h"
@@ -25,6 +26,7 @@ struct http_request *request_new(struct http_server *s)
 	if (!req)
 		return NULL;
 	req->server = s;
+	req->wake_fd = -1;
 	return req;
 }
 
@@ -34,6 +36,12 @@ static void drop_large(struct buf *b, size_t keep)
 		buf_done(b);
 	else
 		buf_reset(b);
+}
+
+static void drop_wake(struct http_request *req)
+{
+	if (req->wake_fd >= 0)
+		(void)close(TAKE_FD(req->wake_fd));
 }
 
 void request_reset(struct http_request *req)
@@ -49,7 +57,9 @@ void request_reset(struct http_request *req)
 	req->chunk = (struct chunk){0};
 	req->body_left = 0;
 	req->body_done = req->continue_due = false;
-	req->pace = (struct pace){0};
+	req->pace = req->recent = (struct pace){0};
+	drop_wake(req);
+	req->gave_way = false;
 	req->begun_us = 0;
 	req->answered = req->close = req->broken = false;
 	req->out_pos = 0;

@@ -146,7 +146,9 @@ static void set_config(struct http_server *s, const struct http_config *given)
 	c->idle_timeout_us = timeout_or(c->idle_timeout_us, 60000000);
 	c->header_timeout_us = timeout_or(c->header_timeout_us, 30000000);
 	c->body_timeout_us = timeout_or(c->body_timeout_us, 60000000);
+	c->crowded_timeout_us = timeout_or(c->crowded_timeout_us, 10000000);
 	s->pace_rule = (struct pace_rule){c->body_timeout_us, c->min_rate_bytes};
+	s->crowded_rule = (struct pace_rule){c->crowded_timeout_us, c->crowded_rate_bytes};
 }
 
 static int init_loops(struct http_server *s, struct err *err)
@@ -196,6 +198,8 @@ static int init_parts(struct http_server *s, struct err *err)
 		r = pool_new("http-work", s->config.max_workers, &s->workers, err);
 	if (r == 0)
 		r = pool_new("http-stream", s->config.max_streams, &s->streams, err);
+	if (r == 0)
+		r = crowd_init(&s->crowd, s->config.max_streams, err);
 	return r;
 }
 
@@ -206,7 +210,7 @@ int http_new(const struct http_config *config, struct http_server **ret, struct 
 
 	if (!s)
 		return err_nomem(err);
-	s->listen_fd = -1;
+	s->listen_fd = s->crowd.event_fd = -1;
 	set_config(s, config);
 	r = init_parts(s, err);
 	if (r < 0) {
@@ -282,6 +286,7 @@ void http_free(struct http_server *s)
 	http_stop(s, 0);
 	pool_free(s->streams);
 	pool_free(s->workers);
+	crowd_done(&s->crowd);
 	for (unsigned i = 0; i < s->n_loops; i++)
 		loop_done(&s->loops[i]);
 	for (unsigned i = 0; i < s->n_senders; i++)

@@ -6,7 +6,7 @@
  *
  *   its loop       while octets of a request or of room for an answer are awaited, and while an
  *                  INLINE handler runs;
- *   a pool thread  from hand_over() until it has pushed the connection into an inbox;
+ *   a pool thread  from submit() until it has pushed the connection into an inbox;
  *   a sender       from the push into the sender's inbox until it pushes it into the loop's.
  *
  * An inbox (a list under a mutex, and an eventfd) is the only way from one owner to the next. Four
@@ -105,7 +105,9 @@ struct http_request {
 	bool body_done;    /* nothing of the body is left in the connection */
 	bool continue_due; /* the client waits for a 100 */
 	struct buf body;   /* INLINE and WORKER */
-	struct pace pace;
+	struct pace pace, recent; /* `recent`: of late, which counts while others wait */
+	int wake_fd;              /* STREAM: readable once nobody wants the body; or -1 */
+	bool gave_way;            /* to one that waited for the thread */
 
 	int64_t begun_us; /* when the head was complete; 0: it never was */
 	bool answered;
@@ -249,11 +251,29 @@ void count_end(const struct http_request *req);                /* nothing more o
 void count_received(const struct http_server *s, size_t n);
 void count_sent(const struct http_server *s, size_t n);
 
+/* -- crowd.c: more uploads than threads ------------------------------------------------------------- */
+
+struct crowd {
+	pthread_mutex_t lock;
+	unsigned n_threads;
+	unsigned n;         /* requests that have a thread, or wait for one */
+	unsigned n_leaving; /* of these, those that have agreed to give way */
+	int event_fd;       /* readable while somebody waits for whom nobody gives way yet */
+};
+
+int crowd_init(struct crowd *c, unsigned n_threads, struct err *err);
+void crowd_done(struct crowd *c); /* also of zeroed memory with event_fd -1 */
+void crowd_enter(struct crowd *c);
+void crowd_leave(struct crowd *c, bool gave_way);
+/* True: somebody waits, so go; crowd_leave() is told so. */
+bool crowd_give_way(struct crowd *c);
+unsigned crowd_waiting(struct crowd *c);
+
 /* -- server.c -------------------------------------------------------------------------------------- */
 
 struct http_server {
 	struct http_config config; /* without zeroes where there is a default */
-	struct pace_rule pace_rule;
+	struct pace_rule pace_rule, crowded_rule;
 	struct router *router;
 	int listen_fd;
 	char address[INET6_ADDRSTRLEN + 10];
@@ -263,6 +283,7 @@ struct http_server {
 	struct sender *senders;
 	unsigned n_senders;
 	struct pool *workers, *streams;
+	struct crowd crowd; /* of `streams` */
 	struct http_counters counters;
 
 	atomic_uint n_connections;

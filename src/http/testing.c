@@ -71,6 +71,13 @@ static void handle_gone(void *cls, struct http_request *req)
 	http_reply_empty(req, 204);
 }
 
+static void stream_begins(struct env *env, struct http_request *req)
+{
+	pthread_mutex_lock(&env->lock);
+	env->streaming = req;
+	pthread_mutex_unlock(&env->lock);
+}
+
 static void body_ended(struct env *env, int code, const struct err *err)
 {
 	pthread_mutex_lock(&env->lock);
@@ -83,7 +90,7 @@ static void body_ended(struct env *env, int code, const struct err *err)
 
 static int status_of(int code)
 {
-	return code == ERR_TIMEOUT ? 408 : 400;
+	return code == ERR_TIMEOUT ? 408 : code == ERR_GONE ? 410 : 400;
 }
 
 /* Answers with the number of octets and their sum. */
@@ -95,6 +102,7 @@ static void handle_stream(void *cls, struct http_request *req)
 	size_t total = 0;
 	ssize_t n;
 
+	stream_begins(cls, req);
 	while ((n = http_body_read(req, data, 70000, &err)) > 0) {
 		for (ssize_t i = 0; i < n; i++)
 			sum = sum * 31 + (unsigned char)data[i];
@@ -227,7 +235,7 @@ static void start(struct env *env, struct http_config *c)
 	c->cls = env;
 	c->n_loops = 2;
 	c->max_workers = 8;
-	c->max_streams = 8;
+	c->max_streams = c->max_streams ? c->max_streams : 8;
 	c->max_header_bytes = 4096;
 	c->max_headers = 20;
 	c->max_body_bytes = 100000;

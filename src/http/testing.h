@@ -22,6 +22,7 @@ struct env {
 	int n_sent_calls;
 	int64_t n_sent;
 	bool complete;
+	struct http_request *streaming; /* the last STREAM request that began */
 	int body_code; /* how the last STREAM body ended */
 	struct err body_err;
 	int n_body_ends;
