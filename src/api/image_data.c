@@ -15,6 +15,17 @@ static ssize_t read_body(void *cls, void *data, size_t n, struct err *err)
 	return http_body_read(cls, data, n, err);
 }
 
+static void cancel_body(void *cls)
+{
+	http_body_cancel(cls);
+}
+
+static struct upload_source body_of(struct http_request *req)
+{
+	return (struct upload_source){
+		.read = read_body, .cancel = cancel_body, .cls = req, .size = http_body_length(req)};
+}
+
 static int check_content_type(struct call *c)
 {
 	const char *type = http_header(c->req, "Content-Type");
@@ -52,7 +63,7 @@ static int size_hint(struct call *c, int64_t *ret)
 
 static int upload(struct call *c)
 {
-	struct upload_source source = {.read = read_body, .cls = c->req, .size = http_body_length(c->req)};
+	struct upload_source source = body_of(c->req);
 	int r;
 
 	r = check_content_type(c);
@@ -89,7 +100,7 @@ static int check_stageable(struct call *c)
 
 static int stage(struct call *c)
 {
-	struct upload_source source = {.read = read_body, .cls = c->req, .size = http_body_length(c->req)};
+	struct upload_source source = body_of(c->req);
 	int r = check_stageable(c);
 
 	if (r == 0)

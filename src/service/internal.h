@@ -19,6 +19,7 @@ struct transfer;
 struct upload {
 	char image_id[UUID_LEN + 1];
 	atomic_bool stop, image_deleted;
+	struct upload_source *source; /* to be cancelled with it; may be NULL; set before it is in the list */
 	/* Of whoever runs it; may be NULL. In the transaction that makes the image active: */
 	int (*also)(void *cls, struct db_tx *tx, const struct image *image, struct err *err);
 	void (*progress)(void *cls, int64_t n_octets);

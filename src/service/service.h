@@ -92,6 +92,8 @@ int service_delete(struct service *svc, const struct who *who, const char *id, s
 struct upload_source {
 	/* At most @n octets into @data; 0 at the end; a negative ERR_*. Blocks. */
 	ssize_t (*read)(void *cls, void *data, size_t n, struct err *err);
+	/* From another thread while read() may run: it need wait no longer, and may fail. NULL: it cannot. */
+	void (*cancel)(void *cls);
 	void *cls;
 	int64_t size;      /* octets that will come, -1 if not known */
 	int64_t size_hint; /* what the client says they will be, -1; never trusted */

@@ -113,14 +113,14 @@ static ssize_t fill(struct transfer *t, unsigned char *buffer, struct err *err)
 		ssize_t n = t->source->read(t->source->cls, buffer + have, BUFFER_BYTES - have, err);
 		int r;
 
+		r = check_stop(t, err); /* first: it is why the read failed, if it did */
+		if (r < 0)
+			return r;
 		if (n < 0)
 			return n;
 		if (n == 0)
 			break;
 		have += (size_t)n;
-		r = check_stop(t, err);
-		if (r < 0)
-			return r;
 	}
 	return (ssize_t)have;
 }

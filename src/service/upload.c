@@ -339,6 +339,7 @@ int upload_run(struct service *svc, const struct who *who, struct upload *u, str
 {
 	int r;
 
+	u->source = source;
 	uploads_add(svc, u);
 	r = upload_steps(svc, who, u, store, source, err);
 	uploads_remove(svc, u);

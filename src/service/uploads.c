@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * service/uploads.c -- which uploads run in this process. The database has the truth (db_upload_*);
- * this list only lets a delete stop the bytes early, and tells recovery whom to leave alone. */
+ * this list only lets a delete stop the bytes at once, and tells recovery whom to leave alone. */
 #include <string.h>
 
 #include "service/internal.h"
@@ -62,6 +62,8 @@ void uploads_image_deleted(struct service *svc, const char *image_id)
 			continue;
 		atomic_store(&u->image_deleted, true);
 		atomic_store(&u->stop, true);
+		if (u->source && u->source->cancel)
+			u->source->cancel(u->source->cls);
 	}
 	pthread_mutex_unlock(&svc->lock);
 }
