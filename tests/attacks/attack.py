@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the attacks share. ATTACKS=n sends n times as much."""
+import os
+import resource
+import threading
+
+from harness import BINARY
+
+TIMES = int(os.environ.get('ATTACKS', '1'))
+SANITIZED = any(name in open(BINARY, 'rb').read() for name in (b'__asan_init', b'__tsan_init')) \
+    if os.path.exists(BINARY) else False
+NO_IMAGE = '00000000-0000-4000-8000-000000000000'
+MIB = 1 << 20
+
+
+def at_once(*functions):
+    results = [None] * len(functions)
+    barrier = threading.Barrier(len(functions))
+
+    def run(n, function):
+        barrier.wait()
+        results[n] = function()
+    threads = [threading.Thread(target=run, args=(n, f)) for n, f in enumerate(functions)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return results
+
+
+def lines_of(who):
+    return ''.join(f'{k}: {v}\r\n' for k, v in who.headers().items())
+
+
+def memory_of(server):
+    """Resident octets."""
+    with open(f'/proc/{server.pid}/statm') as f:
+        return int(f.read().split()[1]) * resource.getpagesize()
+
+
+def descriptors_of(server):
+    return len(os.listdir(f'/proc/{server.pid}/fd'))
+
+
+def chunked(*pieces):
+    for piece in pieces:
+        yield piece
+
+
+def cpu_of(server):
+    """Seconds of processor time the service has used."""
+    with open(f'/proc/{server.pid}/stat') as f:
+        fields = f.read().rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
