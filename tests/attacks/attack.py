@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the attacks share. ATTACKS=n sends n times as much."""
+import contextlib
 import os
 import resource
 import threading
+import time
 
 from harness import BINARY
 
@@ -47,8 +49,27 @@ def chunked(*pieces):
         yield piece
 
 
+@contextlib.contextmanager
+def many_descriptors():
+    """As many as we and the servers started within may have; how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        yield hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def cpu_of(server):
-    """Seconds of processor time the service has used."""
-    with open(f'/proc/{server.pid}/stat') as f:
-        fields = f.read().rsplit(')', 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+    """Seconds of processor time that the service has used."""
+    return time.clock_gettime(~server.pid << 3 | 2)
+
+
+def seconds_of_health(server, n):
+    """How long each of `n` health checks took."""
+    spent = []
+    for _ in range(n):
+        began = time.monotonic()
+        assert server.client().get('/healthcheck').status_code == 200
+        spent.append(time.monotonic() - began)
+    return spent

@@ -66,7 +66,9 @@ class Watch:
             raise OSError(ctypes.get_errno(), 'inotify')
 
     def wait(self, seconds):
-        if select.select([self.fd], [], [], max(0.0, seconds))[0]:
+        poll = select.poll()  # select() knows no descriptor above 1023
+        poll.register(self.fd, select.POLLIN)
+        if poll.poll(max(0.0, seconds) * 1000):
             os.read(self.fd, 65536)
 
     def close(self):
