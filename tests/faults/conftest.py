@@ -6,5 +6,21 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'e2e'))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-pytest.register_assert_rewrite('harness')
+pytest.register_assert_rewrite('harness', 'victim')
+
+from victim import Victim  # noqa: E402
+
+
+@pytest.fixture
+def victims(tmp_path):
+    made = []
+
+    def make(config=None):
+        made.append(Victim(tmp_path / f'victim{len(made)}', config))
+        return made[-1]
+    yield make
+    for v in made:
+        v.faults.disarm()
+        v.stop()

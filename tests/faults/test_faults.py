@@ -11,113 +11,24 @@ until the operation goes through untouched. After each of them:
 
 FAULTS_ALL=1 takes each n where otherwise, with memory, a sample has to do."""
 import hashlib
-import json
-import mmap
 import os
 import re
-import sqlite3
-import struct
 from pathlib import Path
 
 import pytest
 import requests
 
-from harness import A, ADMIN, B, BINARY, Client, Glint, Raw, pattern, read_events, wait_for
+from harness import A, ADMIN, B, BINARY, Client, Raw, pattern, wait_for
+from victim import EIO, ENOMEM, ENOSPC, FILES, GAVE_UP, MEMORY, NAME, SAVING, STAGED, SYNC, UPLOADED, WRITE, good
 
-LIBRARY = Path(os.environ.get('GLINT_FAULTS') or Path(BINARY).parent / 'tests' / 'faults' / 'glint-faults.so')
 ALL = os.environ.get('FAULTS_ALL') == '1'
 
 SANITIZED = os.path.exists(BINARY) and any(
     name in Path(BINARY).read_bytes() for name in (b'__asan_init', b'__tsan_init'))
 with_memory = pytest.mark.skipif(SANITIZED, reason='sanitizers have the allocator for themselves')
 
-WRITE, SYNC, NAME, OPEN, MEMORY = 1, 2, 4, 8, 16
-FILES = WRITE | SYNC | NAME | OPEN
-ENOSPC, EIO, ENOMEM, EMFILE = 28, 5, 12, 24
-
 SMALL = b'some octets'
 LARGE = pattern(3 << 20)
-SAVING = ['image.update(saving)', 'image.prepare']
-UPLOADED = ['image.upload', 'image.activate', 'image.update(active)']
-STAGED = ['image.update(uploading)'] * 2
-GAVE_UP = ['ERROR image.upload', 'image.update(queued)']
-
-
-class Faults:
-    """The page that the program shares with us."""
-
-    def __init__(self, path):
-        path.write_bytes(bytes(4096))
-        with open(path, 'r+b') as f:
-            self.map = mmap.mmap(f.fileno(), 4096)
-        self.path = path
-
-    def arm(self, kinds, error, n, sticky=False):
-        struct.pack_into('<iqII', self.map, 4, error, n, sticky, 0)
-        struct.pack_into('<I', self.map, 0, kinds)
-
-    def disarm(self):
-        """How often it has struck."""
-        struct.pack_into('<I', self.map, 0, 0)
-        return self.struck()
-
-    def struck(self):
-        return struct.unpack_from('<I', self.map, 20)[0]
-
-
-class Victim(Glint):
-    """A server with the faults in it."""
-
-    def __init__(self, root, config=None):
-        root.mkdir(parents=True)
-        self.faults = Faults(root / 'faults')
-        config = config or {'DEFAULT': {'node_staging_uri': f'file://{root}/staging'}}
-        super().__init__(root, config, env={
-            'LD_PRELOAD': str(LIBRARY), 'GLINT_FAULTS_CONTROL': str(self.faults.path),
-            'ASAN_OPTIONS': os.environ.get('ASAN_OPTIONS', '') + ':verify_asan_link_order=0'})
-        self.errors_expected = True
-
-    def rows(self, sql, *values):
-        db = sqlite3.connect(f'file:{self.database}?mode=ro', uri=True, timeout=10)
-        try:
-            return db.execute(sql, values).fetchall()
-        finally:
-            db.close()
-
-    def told(self, image):
-        """The events of an image in the journal, in short."""
-        out = []
-        for n, (seq, kind, priority, payload) in enumerate(self.rows(
-                'SELECT seq, event_type, priority, payload FROM glint_events WHERE subject = ? ORDER BY offset', image)):
-            assert seq == n + 1, f'{image}: event {n + 1} has seq {seq}'
-            payload = json.loads(payload)
-            text = kind if priority == 0 else f'{("", "WARN", "ERROR")[priority]} {kind}'
-            if kind == 'image.update':
-                text += f"({payload['status']})"
-            if isinstance(payload, dict) and 'created_at' in payload:
-                assert payload['created_at'] and payload['updated_at'], payload
-            out.append(text)
-        return out
-
-    def delivered(self):
-        """Waits until the journal and the log file have the same events."""
-        def same():
-            told = {m for m, in self.rows('SELECT message_id FROM glint_events')}
-            return told == {e.doc['message_id'] for e in read_events(self.log, torn=True)}
-        wait_for(same, self.root, 'delivery of all events and no others')
-
-
-@pytest.fixture
-def victims(tmp_path):
-    made = []
-
-    def make(config=None):
-        made.append(Victim(tmp_path / f'victim{len(made)}', config))
-        return made[-1]
-    yield make
-    for v in made:
-        v.faults.disarm()
-        v.stop()
 
 
 # -- the operations ------------------------------------------------------------------------------------
@@ -309,19 +220,15 @@ def calm(server):
         wait_for(passed, server.root, 'delivery', 15)
 
 
-def good(op):
-    return op.answer is not None and op.answer.status_code < 300
-
-
 def check(server, op, n, lenient):
     """Holds at once where the client waits for it, in a moment where a thread of the service has to."""
     where = f'{type(op).__name__}, n={n}, answer {op.answer.status_code if op.answer is not None else None}'
-    if op.answer is not None and not good(op):
+    if op.answer is not None and not good(op.answer):
         assert op.answer.status_code in (413, 500, 503), f'{where}: {op.answer.text}'
         if op.answer.content:
             assert op.answer.json()['error']['message'], where
-    may = [op.had + op.adds] if good(op) else [op.had + f for f in op.fails]
-    if not good(op) and lenient:
+    may = [op.had + op.adds] if good(op.answer) else [op.had + f for f in op.fails]
+    if not good(op.answer) and lenient:
         may.append(op.had + op.adds)
     if isinstance(op, Download):
         may = [op.had + e for e in ([], ['image.send'], ['ERROR image.send'])]
@@ -356,7 +263,7 @@ def check_record(server, op, done, where):
     def stored():
         return (path.read_bytes() if path.exists() else None) == want
     wait_for(stored, server.images, f'right bytes ({where})', 30)
-    if good(op):
+    if good(op.answer):
         op.check_answer(op.answer)
 
 
@@ -384,7 +291,7 @@ def campaign(server, op, kinds, error, sticky=False):
     """How many n there were. The last one struck nothing."""
     for count, n in enumerate(numbers(kinds == MEMORY)):
         if not attempt(server, op, kinds, error, n, sticky):
-            assert good(op), f'n={n}: {op.answer} without a fault'
+            assert good(op.answer), f'n={n}: {op.answer} without a fault'
             check(server, op, n, False)
             return count
         if sticky:

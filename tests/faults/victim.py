@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server with the faults in it (faults.c), and what has to hold of it whatever has happened."""
+import hashlib
+import json
+import mmap
+import os
+import re
+import sqlite3
+import struct
+from pathlib import Path
+
+from harness import ADMIN, BINARY, UUID, Client, Glint, read_events, wait_for
+
+LIBRARY = Path(os.environ.get('GLINT_FAULTS') or Path(BINARY).parent / 'tests' / 'faults' / 'glint-faults.so')
+
+WRITE, SYNC, NAME, OPEN, MEMORY, MAKE, READ = 1, 2, 4, 8, 16, 32, 64
+FILES = WRITE | SYNC | NAME | OPEN
+DURABLE = WRITE | SYNC | NAME | MAKE  # what a disk remembers
+FAIL, SHORT, KILL_BEFORE, KILL_AFTER, HANG = range(5)
+ENOSPC, EIO, ENOMEM, EMFILE = 28, 5, 12, 24
+
+SAVING = ['image.update(saving)', 'image.prepare']
+UPLOADED = ['image.upload', 'image.activate', 'image.update(active)']
+STAGED = ['image.update(uploading)'] * 2
+GAVE_UP = ['ERROR image.upload', 'image.update(queued)']
+
+
+class Faults:
+    """The pages that the program shares with us: struct control."""
+    BELOW, PATH_MAX = 32, 4096
+    TRACED = BELOW + PATH_MAX
+    TRACE, SIZE = TRACED + 4, 65536
+
+    def __init__(self, path):
+        path.write_bytes(bytes(self.SIZE))
+        with open(path, 'r+b') as f:
+            self.map = mmap.mmap(f.fileno(), self.SIZE)
+        self.path = path
+
+    def arm(self, kinds, error, n, sticky=False, how=FAIL, below=''):
+        below = os.fsencode(below)
+        struct.pack_into('<iqIII', self.map, 4, error, n, sticky, 0, how)
+        self.map[self.BELOW:self.BELOW + len(below) + 1] = below + b'\0'
+        struct.pack_into('<I', self.map, self.TRACED, 0)
+        struct.pack_into('<I', self.map, 0, kinds)
+
+    def disarm(self):
+        """How often it has struck."""
+        struct.pack_into('<I', self.map, 0, 0)
+        return self.struck()
+
+    def struck(self):
+        return struct.unpack_from('<I', self.map, 20)[0]
+
+    def hanging(self):
+        """Calls that do not come back at the moment."""
+        return struct.unpack_from('<I', self.map, 28)[0]
+
+    def trace(self):
+        """The calls that counted up to the kill, as 'fsync IMAGE'."""
+        n, = struct.unpack_from('<I', self.map, self.TRACED)
+        lines = self.map[self.TRACE:self.TRACE + n].decode(errors='replace').splitlines()
+        return [plain(line) for line in lines]
+
+
+def plain(line):
+    """A call and what it was about: the last two parts of the path, without ids."""
+    call, _, path = line.rpartition(' ')
+    name = '/'.join(Path(path).parts[-2:])
+    return f'{call} ' + UUID.sub('ID', re.sub(r'\.glint-[^/]*-(?=' + UUID.pattern + r'\.part)', '', name))
+
+
+class Victim(Glint):
+    """A server with the faults in it, which may fail and is expected to."""
+
+    def __init__(self, root, config=None):
+        root.mkdir(parents=True)
+        self.faults = Faults(root / 'faults')
+        config = config or {'DEFAULT': {'node_staging_uri': f'file://{root}/staging'}}
+        super().__init__(root, config, env={
+            'LD_PRELOAD': str(LIBRARY), 'GLINT_FAULTS_CONTROL': str(self.faults.path),
+            'ASAN_OPTIONS': os.environ.get('ASAN_OPTIONS', '') + ':verify_asan_link_order=0'})
+        self.errors_expected = True
+
+    @property
+    def staging(self):
+        return self.root / 'staging'
+
+    def died(self):
+        """Killed by its own fault; then there is no process any more."""
+        if self.process.poll() is None:
+            return False
+        assert self.process.returncode == -9, f'ended with {self.process.returncode}: {self.said()}'
+        self.process, self.torn = None, True
+        return True
+
+    def rows(self, sql, *values):
+        db = sqlite3.connect(f'file:{self.database}?mode=ro', uri=True, timeout=10)
+        try:
+            return db.execute(sql, values).fetchall()
+        finally:
+            db.close()
+
+    def told(self, subject):
+        """The events of an image or a task in the journal, in short."""
+        out = []
+        for n, (seq, kind, priority, payload) in enumerate(self.rows(
+                'SELECT seq, event_type, priority, payload FROM glint_events WHERE subject = ? ORDER BY offset', subject)):
+            assert seq == n + 1, f'{subject}: event {n + 1} has seq {seq}'
+            payload = json.loads(payload)
+            text = kind if priority == 0 else f'{("", "WARN", "ERROR")[priority]} {kind}'
+            if kind == 'image.update':
+                text += f"({payload['status']})"
+            if isinstance(payload, dict) and 'created_at' in payload:
+                assert payload['created_at'] and payload['updated_at'], payload
+            out.append(text)
+        return out
+
+    def journal_ids(self):
+        return [m for m, in self.rows('SELECT message_id FROM glint_events ORDER BY offset')]
+
+    def delivered(self):
+        """Waits until the journal and the log file have the same events."""
+        def same():
+            return set(self.journal_ids()) == {e.doc['message_id'] for e in read_events(self.log, torn=True)}
+        wait_for(same, self.root, 'delivery of all events and no others')
+        first = dict.fromkeys(e.doc['message_id'] for e in read_events(self.log, torn=True))
+        assert list(first) == self.journal_ids(), 'delivered in another order'
+
+    def is_idle(self):
+        """Nothing is left to do: no task, no upload, no removal; every relay is past the last event."""
+        last, = self.rows('SELECT coalesce(max(offset), 0) FROM glint_events')[0]
+        return not any(self.rows(f'SELECT 1 FROM {t} LIMIT 1') for t in ('glint_jobs', 'glint_uploads', 'glint_removals')) \
+            and all(offset >= last for offset, in self.rows('SELECT offset FROM glint_cursors'))
+
+
+def good(answer):
+    return answer is not None and answer.status_code < 300
+
+
+# -- what must hold once everything is quiet -----------------------------------------------------------
+
+def stores_of(server):
+    """id -> directory; '' is the only one if none is named."""
+    named = server.config['DEFAULT'].get('enabled_backends')
+    if not named:
+        return {'': server.images}
+    return {s.split(':')[0]: Path(server.config[s.split(':')[0]]['filesystem_store_datadir']) for s in named.split(',')}
+
+
+def check_stores(server):
+    """The bytes of the locations, whole, and nothing else."""
+    rows = server.rows('SELECT l.image_id, l.value, i.status, i.checksum FROM image_locations l JOIN images i ON '
+                       'i.id = l.image_id WHERE l.deleted = 0')
+    for directory in stores_of(server).values():
+        wanted = {i: checksum for i, url, _, checksum in rows if url == f'file://{directory}/{i}'}
+        wait_for(lambda: {p.name for p in directory.iterdir()} == set(wanted), directory, f'{directory.name} as it should be', 30)
+        for image, checksum in wanted.items():
+            assert hashlib.md5((directory / image).read_bytes()).hexdigest() == checksum, image
+    assert all(status in ('active', 'deactivated') for _, _, status, _ in rows)
+    with_bytes = {i for i, in server.rows("SELECT id FROM images WHERE status IN ('active', 'deactivated') AND deleted = 0")}
+    assert with_bytes == {row[0] for row in rows}
+
+
+def check_staging(server):
+    staged = {i for i, in server.rows("SELECT id FROM images WHERE status = 'uploading' AND deleted = 0")}
+    if server.staging.exists():
+        wait_for(lambda: {p.name for p in server.staging.iterdir()} - {'.glint-work'} == staged, server.staging,
+                 'staging area as it should be', 30)
+    work = server.staging / '.glint-work'
+    assert not work.exists() or list(work.iterdir()) == []
+
+
+def check_house(server, deadline=60):
+    """Nothing is left of what was cut short, and whatever was told was told of something that is so."""
+    wait_for(server.is_idle, server.root, 'rest', deadline)
+    check_stores(server)
+    check_staging(server)
+    assert server.rows("SELECT id FROM images WHERE status IN ('saving', 'importing') AND deleted = 0") == []
+    assert server.rows("SELECT id FROM tasks WHERE status NOT IN ('success', 'failure')") == []
+    assert server.rows("SELECT image_id FROM image_properties WHERE name = 'os_glance_import_task' AND deleted = 0") == []
+    server.delivered()
+
+
+def answers(server):
+    """It is up and does what it is for."""
+    assert Client(server, ADMIN).get('/healthcheck').status_code == 200
