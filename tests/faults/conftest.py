@@ -10,17 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 pytest.register_assert_rewrite('harness', 'victim')
 
-from victim import Victim  # noqa: E402
+import victim  # noqa: E402
 
 
 @pytest.fixture
 def victims(tmp_path):
-    made = []
-
-    def make(config=None):
-        made.append(Victim(tmp_path / f'victim{len(made)}', config))
-        return made[-1]
-    yield make
-    for v in made:
-        v.faults.disarm()
-        v.stop()
+    with victim.Victims(tmp_path) as made:
+        yield made.make

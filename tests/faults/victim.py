@@ -9,7 +9,7 @@ import sqlite3
 import struct
 from pathlib import Path
 
-from harness import ADMIN, BINARY, UUID, Client, Glint, read_events, wait_for
+from harness import ADMIN, BINARY, UUID, Client, Glint, parse_events, wait_for
 
 LIBRARY = Path(os.environ.get('GLINT_FAULTS') or Path(BINARY).parent / 'tests' / 'faults' / 'glint-faults.so')
 
@@ -70,6 +70,15 @@ def plain(line):
     return f'{call} ' + UUID.sub('ID', re.sub(r'\.glint-[^/]*-(?=' + UUID.pattern + r'\.part)', '', name))
 
 
+def short(kind, priority, payload):
+    """A row of the journal as the tests write it down."""
+    payload = json.loads(payload)
+    if isinstance(payload, dict) and 'created_at' in payload:
+        assert payload['created_at'] and payload['updated_at'], payload
+    text = kind if priority == 0 else f'{("", "WARN", "ERROR")[priority]} {kind}'
+    return text + f"({payload['status']})" if kind == 'image.update' else text
+
+
 class Victim(Glint):
     """A server with the faults in it, which may fail and is expected to."""
 
@@ -81,6 +90,7 @@ class Victim(Glint):
             'LD_PRELOAD': str(LIBRARY), 'GLINT_FAULTS_CONTROL': str(self.faults.path),
             'ASAN_OPTIONS': os.environ.get('ASAN_OPTIONS', '') + ':verify_asan_link_order=0'})
         self.errors_expected = True
+        self.forget_log()
 
     @property
     def staging(self):
@@ -107,31 +117,71 @@ class Victim(Glint):
         for n, (seq, kind, priority, payload) in enumerate(self.rows(
                 'SELECT seq, event_type, priority, payload FROM glint_events WHERE subject = ? ORDER BY offset', subject)):
             assert seq == n + 1, f'{subject}: event {n + 1} has seq {seq}'
-            payload = json.loads(payload)
-            text = kind if priority == 0 else f'{("", "WARN", "ERROR")[priority]} {kind}'
-            if kind == 'image.update':
-                text += f"({payload['status']})"
-            if isinstance(payload, dict) and 'created_at' in payload:
-                assert payload['created_at'] and payload['updated_at'], payload
-            out.append(text)
+            out.append(short(kind, priority, payload))
         return out
 
     def journal_ids(self):
         return [m for m, in self.rows('SELECT message_id FROM glint_events ORDER BY offset')]
 
+    def forget_log(self):
+        """It is another file now."""
+        self.told_at, self.in_log = 0, {}  # how far it has been read, and the message_ids in it
+
+    def read_log(self):
+        """Each message_id that the log has, in the order of first delivery."""
+        if not self.log.exists():
+            return self.in_log
+        with open(self.log, 'rb') as f:
+            f.seek(self.told_at)
+            new = f.read()
+        new = new[:new.rfind(b'\n') + 1]
+        self.told_at += len(new)
+        self.in_log.update((e.doc['message_id'], None) for e in parse_events(new, torn=True))
+        return self.in_log
+
     def delivered(self):
-        """Waits until the journal and the log file have the same events."""
-        def same():
-            return set(self.journal_ids()) == {e.doc['message_id'] for e in read_events(self.log, torn=True)}
-        wait_for(same, self.root, 'delivery of all events and no others')
-        first = dict.fromkeys(e.doc['message_id'] for e in read_events(self.log, torn=True))
-        assert list(first) == self.journal_ids(), 'delivered in another order'
+        """Waits until the log has all that the journal has; it must have nothing else, and in the same order."""
+        wait_for(lambda: set(self.journal_ids()) <= set(self.read_log()), self.root, 'delivery of all events')
+        assert list(self.read_log()) == self.journal_ids()
 
     def is_idle(self):
         """Nothing is left to do: no task, no upload, no removal; every relay is past the last event."""
         last, = self.rows('SELECT coalesce(max(offset), 0) FROM glint_events')[0]
         return not any(self.rows(f'SELECT 1 FROM {t} LIMIT 1') for t in ('glint_jobs', 'glint_uploads', 'glint_removals')) \
             and all(offset >= last for offset, in self.rows('SELECT offset FROM glint_cursors'))
+
+
+class Victims:
+    """Those of a test: stopped, and looked at, in the end."""
+
+    def __init__(self, root):
+        self.root, self.made = root, []
+
+    def make(self, config=None):
+        """`config` may be a function of the directory that the server gets."""
+        root = self.root / f'victim{len(self.made)}'
+        self.made.append(Victim(root, config(root) if callable(config) else config))
+        return self.made[-1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, failed, *_):
+        for v in self.made:
+            v.faults.disarm()
+            if failed and v.process:
+                v.kill9()
+            v.stop()
+
+
+def two_stores(root):
+    """A configuration with two stores and every way to import."""
+    return {'DEFAULT': {'enabled_backends': 'one:file,two:file', 'node_staging_uri': f'file://{root}/staging',
+                        'enabled_import_methods': 'glance-direct,web-download,copy-image'},
+            'glance_store': {'default_backend': 'one'},
+            'one': {'filesystem_store_datadir': root / 'one'}, 'two': {'filesystem_store_datadir': root / 'two'},
+            'import_filtering_opts': {'allowed_ports': ''},
+            'glint': {'web_download_allow_networks': '127.0.0.0/8', 'allow_task_import': 'true'}}
 
 
 def good(answer):
@@ -182,6 +232,43 @@ def check_house(server, deadline=60):
     server.delivered()
 
 
-def answers(server):
-    """It is up and does what it is for."""
-    assert Client(server, ADMIN).get('/healthcheck').status_code == 200
+def check_records(server, since=0):
+    """The record of each image that was told of says what the last notification said."""
+    rows = server.rows("SELECT subject, payload FROM glint_events WHERE offset > ? AND priority = 0 AND event_type IN "
+                       "('image.create', 'image.update', 'image.upload', 'image.activate', 'image.delete') ORDER BY offset",
+                       since)
+    records = {i: (status, bool(deleted), size, checksum, name) for i, status, deleted, size, checksum, name in
+               server.rows('SELECT id, status, deleted, size, checksum, name FROM images')}
+    last = {image: json.loads(payload) for image, payload in rows}
+    assert set(last) <= set(records)
+    for image, p in last.items():
+        assert records[image] == (p['status'], p['deleted'], p['size'], p['checksum'], p['name']), image
+        assert p['deleted'] or properties_of(server, image) == p['properties'], image
+        assert p['deleted'] or tags_of(server, image) == sorted(p['tags']), image
+    assert members_told(server) == members_stored(server)
+
+
+def properties_of(server, image):
+    return dict(server.rows('SELECT name, value FROM image_properties WHERE image_id = ? AND deleted = 0', image))
+
+
+def tags_of(server, image):
+    return sorted(v for v, in server.rows('SELECT value FROM image_tags WHERE image_id = ? AND deleted = 0', image))
+
+
+def members_told(server):
+    members = {}
+    for kind, payload in server.rows("SELECT event_type, payload FROM glint_events WHERE event_type LIKE 'image.member.%' "
+                                     "OR event_type = 'image.delete' ORDER BY offset"):
+        p = json.loads(payload)
+        if kind == 'image.delete':
+            members = {k: v for k, v in members.items() if k[0] != p['id']} if isinstance(p, dict) else members
+        elif kind == 'image.member.delete':
+            members.pop((p['image_id'], p['member_id']))
+        else:
+            members[p['image_id'], p['member_id']] = p['status']
+    return members
+
+
+def members_stored(server):
+    return {(i, m): s for i, m, s in server.rows('SELECT image_id, member, status FROM image_members WHERE deleted = 0')}

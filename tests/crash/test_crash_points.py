@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGKILL at every step that a disk remembers: before and after each write, sync, rename, unlink and
+creation of a file that a deed consists of, its delivery, the clean-up behind it and the next start included.
+
+After each, the service is started again and left alone until it has nothing to do. Then
+
+(1) a deed that was answered is done; one that was not is done, not done, or begun and given up, never half:
+    the journal has exactly the events of one of these, in order, seq without a gap;
+(2) each record says what was told last of it, the stores and the staging area have the bytes of the images,
+    whole, and nothing else; no image is stuck, no task is left;
+(3) the log file has every message_id of the journal, in its order, and no other.
+
+CRASH_ALL=1 takes every point; otherwise CRASH_SEED (printed) chooses KILLS / 20 of each deed, those first that
+are not one of many writes to the same file."""
+import os
+import random
+import re
+import select
+import shutil
+import time
+
+import pytest
+
+from deeds import DATA, DEEDS, OCTETS
+from harness import ADMIN, DEADLINE, Client, Raw, Watch, wait_for
+from sources import Hostile
+from test_crash import KILLS, SEED
+from victim import (DURABLE, GAVE_UP, KILL_AFTER, KILL_BEFORE, SAVING, STAGED, check_house, check_records, short,
+                    two_stores)
+
+ALL = os.environ.get('CRASH_ALL') == '1'
+N_POINTS = max(2, KILLS // 20)
+NEVER = 1 << 40
+
+
+@pytest.fixture(scope='module')
+def source():
+    s = Hostile(DATA)
+    yield s
+    s.close()
+
+
+def config(root):
+    c = two_stores(root)
+    c['DEFAULT']['image_size_cap'] = 1_000_000
+    return c
+
+
+# -- points --------------------------------------------------------------------------------------------
+
+class Point:
+    """The n-th step, before or after which it dies."""
+
+    def __init__(self, how, n):
+        self.how, self.n = how, n
+
+    def __str__(self):
+        return f"{'before' if self.how == KILL_BEFORE else 'after'} step {self.n}"
+
+    def name(self, trace):
+        """'after fsync ID.part (steps before: ...)', as it really was: threads take their steps as they come."""
+        steps = trace[:self.n + 1]
+        when = 'before' if self.how == KILL_BEFORE else 'after'
+        return f"{when} step {self.n}, {steps[-1] if steps else '?'} (steps before it: {', '.join(merge(steps[:-1])[-5:])})"
+
+
+def merge(steps):
+    """One of many writes in a row to the same file stands for all."""
+    return [step for i, step in enumerate(steps) if i == 0 or step != steps[i - 1]]
+
+
+def every_point(steps):
+    return [Point(how, n) for n in range(len(steps)) for how in (KILL_BEFORE, KILL_AFTER)]
+
+
+def choose(steps, rng):
+    """Half of them among the ends of a run of equal steps."""
+    if ALL:
+        return every_point(steps)
+    ends = {n for n, step in enumerate(steps) if n + 1 == len(steps) or steps[n + 1] != step}
+    points = every_point(steps)
+    special = [p for p in points if p.n in ends]
+    chosen = rng.sample(special, min(len(special), N_POINTS - N_POINTS // 4))
+    rest = [p for p in points if p not in chosen]
+    return chosen + rng.sample(rest, min(len(rest), N_POINTS - len(chosen)))
+
+
+def wait_dead_or_idle(server):
+    """What a deed leaves to others goes on behind the answer; the point may be there."""
+    watch, end = Watch(server.root), time.monotonic() + 60
+    pidfd = os.pidfd_open(server.pid)
+    try:
+        while not server.faults.struck() and not server.is_idle():
+            assert time.monotonic() < end, 'neither dead nor idle'
+            if select.select([watch.fd, pidfd], [], [], 0.1)[0]:
+                watch.wait(0)
+        if server.faults.struck():
+            assert select.select([pidfd], [], [], DEADLINE)[0], 'struck, and it lives'
+    finally:
+        os.close(pidfd)
+        watch.close()
+    return server.died()
+
+
+def last_offset(server):
+    return server.rows('SELECT coalesce(max(offset), 0) FROM glint_events')[0][0]
+
+
+def news(server, since):
+    """What the journal tells: of images, of tasks."""
+    told = ([], [])
+    for row in server.rows('SELECT event_type, priority, payload FROM glint_events WHERE offset > ? ORDER BY offset', since):
+        told[row[0].startswith('task.')].append(short(*row))
+    return told
+
+
+# -- a deed --------------------------------------------------------------------------------------------
+
+def begin(server, deed, source):
+    deed.prepare(server.client(ADMIN), source)
+    wait_for(server.is_idle, server.root, 'rest')
+    return last_offset(server)
+
+
+def clear(server, deed):
+    for image in deed.images(server):
+        assert server.client(ADMIN).remove(image).status_code == 204
+    wait_for(server.is_idle, server.root, 'rest')
+
+
+def check(server, deed, since):
+    check_house(server)
+    told = news(server, since)
+    assert told in [tuple(m) for m in deed.may_be_told()], f'told: {told}; answer: {deed.answer}'
+    check_records(server, since)
+    for subject, in server.rows('SELECT DISTINCT subject FROM glint_events WHERE offset > ?', since):
+        server.told(subject)  # has an eye on seq
+
+
+def rehearse(server, deed, source):
+    """All its steps, when nobody is killed."""
+    since = begin(server, deed, source)
+    server.faults.arm(DURABLE, 0, NEVER, how=KILL_AFTER)
+    deed.try_it(server)
+    assert not wait_dead_or_idle(server)
+    server.faults.disarm()
+    steps = server.faults.trace()
+    check(server, deed, since)
+    clear(server, deed)
+    return steps
+
+
+def kill_at(server, deed, source, point):
+    """False if the deed was over before it came that far."""
+    since = begin(server, deed, source)
+    server.faults.arm(DURABLE, 0, point.n, how=point.how)
+    deed.try_it(server)
+    dead = wait_dead_or_idle(server)
+    server.faults.disarm()
+    trace = server.faults.trace()
+    if dead:
+        server.start()
+    try:
+        check(server, deed, since)
+    except AssertionError as e:
+        raise AssertionError(f'{type(deed).__name__}, killed {point.name(trace)}: {e}') from e
+    clear(server, deed)
+    return dead
+
+
+@pytest.mark.parametrize('kind', DEEDS, ids=lambda d: d.__name__)
+def test_c7_points_of(victims, source, kind):
+    print(f'CRASH_SEED={SEED}')
+    server, rng = victims(config).start(), random.Random(f'{SEED} {kind.__name__}')
+    steps = rehearse(server, kind(), source)
+    print('\n'.join(merge(steps)))
+    n_dead = sum(kill_at(server, kind(), source, point) for point in choose(steps, rng))
+    assert n_dead > 0 or kind.__name__ == 'Download'
+
+
+# -- the start -----------------------------------------------------------------------------------------
+
+def cut(raw, server, path):
+    """A body of which only a part has come, and that part is in the store."""
+    raw.head('PUT', path, who=ADMIN, Content_Length=len(DATA), **{k.replace('-', '_'): v for k, v in OCTETS.items()})
+    raw.send(DATA[:290_000])
+
+
+def leave_everything_half_done(server, source):
+    """Killed with an upload, a staging, an import to two stores and a removal under way; what has to be told of
+    each in the end."""
+    c = server.client(ADMIN)
+    saving, staging, importing, gone = (c.new(name=n)['id'] for n in ('saving', 'staging', 'importing', 'gone'))
+    assert c.upload(gone, DATA).status_code == 204
+    with Raw(server) as one, Raw(server) as two:
+        cut(one, server, f'/v2/images/{saving}/file')
+        cut(two, server, f'/v2/images/{staging}/stage')
+        r = c.post(f'/v2/images/{importing}/import', {'method': {'name': 'web-download', 'uri': f'{source.url}/held'},
+                                                      'stores': ['one', 'two']})
+        assert r.status_code == 202, r.text
+        assert source.waiting.wait(DEADLINE)
+        parts = [server.root / 'one', server.root / 'two', server.staging]
+        wait_for(lambda: sum(p.name.endswith('.part') for d in parts for p in d.iterdir()) == 4, server.root, 'parts')
+        server.faults.arm(DURABLE, 0, 0, how=KILL_BEFORE, below=server.root / 'one' / gone)  # the removal of the bytes
+        with pytest.raises(Exception):
+            c.remove(gone)
+        server.wait_exit()
+        assert server.died()
+    server.faults.disarm()
+    source.gate.set()
+    return {saving: ['image.create'] + SAVING + GAVE_UP, staging: ['image.create', STAGED[0]] + GAVE_UP,
+            importing: ['image.create', 'image.update(importing)', 'image.prepare', 'image.prepare', 'image.upload',
+                        'image.update(importing)', 'image.upload', 'image.activate', 'image.update(active)',
+                        'image.update(active)'],
+            gone: ['image.create'] + SAVING + ['image.upload', 'image.activate', 'image.update(active)', 'image.delete']}
+
+
+class Snapshot:
+    """The directory of a server as it was left, to be put back."""
+
+    def __init__(self, server):
+        self.server, self.copy = server, server.root.parent / 'copy'
+        shutil.copytree(server.root, self.copy, symlinks=True)
+
+    def put_back(self):
+        root = self.server.root
+        for path in root.iterdir():
+            if path != self.server.faults.path:  # which we share with it
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in self.copy.iterdir():
+            if path.name != self.server.faults.path.name:
+                shutil.copytree(path, root / path.name) if path.is_dir() else shutil.copy2(path, root / path.name)
+        self.server.forget_log()
+
+
+def start_until(server, snapshot, how, n):
+    """A start with a kill in it; False if it was through before."""
+    snapshot.put_back()
+    server.faults.arm(DURABLE, 0, n, how=how)
+    server.spawn()
+    dead = wait_dead_or_idle(server)
+    server.faults.disarm()
+    if not dead:
+        server.kill9()
+    return dead
+
+
+def check_start(server, expected):
+    server.start()
+    check_house(server)
+    check_records(server)
+    assert {subject: server.told(subject) for subject in expected} == expected
+    server.kill9()
+
+
+def test_c7_points_of_a_start(victims, tmp_path):
+    """What recovery does can be cut off and done again."""
+    print(f'CRASH_SEED={SEED}')
+    source = Hostile(DATA)
+    server = victims(config).start()
+    expected = leave_everything_half_done(server, source)
+    snapshot = Snapshot(server)
+    assert not start_until(server, snapshot, KILL_AFTER, NEVER)
+    steps = server.faults.trace()
+    print('\n'.join(merge(steps)))
+    for point in choose(steps, random.Random(f'{SEED} start')):
+        start_until(server, snapshot, point.how, point.n)
+        trace = server.faults.trace()
+        try:
+            check_start(server, expected)
+        except AssertionError as e:
+            raise AssertionError(f'a start killed {point.name(trace)}: {e}') from e
+    source.close()
