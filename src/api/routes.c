@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * api/routes.c -- every route there is. Reads that touch a row or two run on the event loop; whatever
- * commits, scans or opens a file runs on a worker; bodies of images have threads of their own. */
+ * commits or scans runs on a worker; what opens the file of an image, and what takes in its bytes, have threads
+ * of their own, so that a store that hangs stalls nothing else. */
 #include "api/internal.h"
 
 const struct http_route api_routes[] = {
@@ -25,7 +26,7 @@ const struct http_route api_routes[] = {
 	{"PATCH", "/v2/images/{image_id}", HTTP_WORKER, images_update},
 	{"DELETE", "/v2/images/{image_id}", HTTP_WORKER, images_delete},
 
-	{"GET", "/v2/images/{image_id}/file", HTTP_WORKER, image_data_download},
+	{"GET", "/v2/images/{image_id}/file", HTTP_FILE, image_data_download},
 	{"PUT", "/v2/images/{image_id}/file", HTTP_STREAM, image_data_upload},
 
 	{"PUT", "/v2/images/{image_id}/stage", HTTP_STREAM, image_data_stage},

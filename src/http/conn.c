@@ -3,8 +3,8 @@
  *
  *   IDLE, HEAD -> PARSE      octets came               receive_head()
  *   PARSE -> HEAD            the head has no end yet   parse_head()
- *   PARSE -> BODY            INLINE, WORKER            begin()
- *   PARSE, BODY -> AWAY      WORKER, STREAM            submit()
+ *   PARSE -> BODY            INLINE, WORKER, FILE      begin()
+ *   PARSE, BODY -> AWAY      WORKER, FILE, STREAM      submit()
  *   PARSE, BODY, AWAY -> AWAY    a file is the answer  answered()
  *   PARSE, BODY, AWAY -> SEND    the socket is full    answered()
  *   any of these -> IDLE, PARSE  the answer is out     finish()
@@ -270,7 +270,7 @@ static void hand_back(struct http_conn *c)
 	}
 }
 
-static void run_worker(void *arg)
+static void run_on_pool(void *arg)
 {
 	struct http_conn *c = arg;
 
@@ -301,9 +301,9 @@ static enum step not_submitted(struct http_conn *c)
 	return refuse(c, 503, "The service has no memory left for this request.");
 }
 
-static enum step hand_to_worker(struct http_conn *c)
+static enum step hand_to_pool(struct http_conn *c, struct pool *pool)
 {
-	return submit(c, c->req->server->workers, run_worker) ? STEP_WAIT : not_submitted(c);
+	return submit(c, pool, run_on_pool) ? STEP_WAIT : not_submitted(c);
 }
 
 static enum step hand_to_stream(struct http_conn *c)
@@ -328,7 +328,9 @@ static enum step dispatch(struct http_conn *c)
 		call_handler(req, req->match.route->handle);
 		return answered(c);
 	case HTTP_WORKER:
-		return hand_to_worker(c);
+		return hand_to_pool(c, req->server->workers);
+	case HTTP_FILE:
+		return hand_to_pool(c, req->server->files);
 	case HTTP_STREAM:
 		break;
 	}

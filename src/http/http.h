@@ -6,6 +6,7 @@
  *
  *   HTTP_INLINE  on the event loop: must not block. The body (if any) is read in whole before.
  *   HTTP_WORKER  on a pool thread: may block. The body is read in whole before, by the loop.
+ *   HTTP_FILE    likewise, but on one of another pool: opens a file, which takes as long as its disk takes.
  *   HTTP_STREAM  on a pool thread of its own pool: may block, reads the body itself, piece by piece.
  *
  * A handler answers exactly once, with one of the http_reply functions, before it returns.
@@ -22,7 +23,7 @@ struct http_request;
 struct http_server;
 struct metrics;
 
-enum http_run { HTTP_INLINE, HTTP_WORKER, HTTP_STREAM };
+enum http_run { HTTP_INLINE, HTTP_WORKER, HTTP_FILE, HTTP_STREAM };
 
 typedef void http_handler_fn(void *cls, struct http_request *req);
 
@@ -45,7 +46,7 @@ struct http_config {
 	/* 0 of anything below but max_body_bytes and the rates: a default. */
 	unsigned n_loops;           /* 0: one a core */
 	unsigned max_connections;   /* beyond it, accepting pauses */
-	unsigned max_workers;       /* threads for HTTP_WORKER */
+	unsigned max_workers;       /* threads for HTTP_WORKER; HTTP_FILE has a few of its own */
 	unsigned max_streams;       /* threads for HTTP_STREAM */
 	size_t max_header_bytes;    /* request line and headers together; beyond: 431 */
 	unsigned max_headers;       /* number of header lines; beyond: 431 */

@@ -19,6 +19,7 @@
 
 #define LISTEN_BACKLOG 4096
 #define MIN_SENDERS 4 /* they wait for disks, not for cores */
+#define FILE_THREADS 16 /* to open is quick, or else is stuck */
 #define MAX_TIMEOUT_US ((int64_t)24 * 3600 * 1000000)
 
 /* -- the address ----------------------------------------------------------------------------------- */
@@ -197,6 +198,8 @@ static int init_parts(struct http_server *s, struct err *err)
 	if (r == 0)
 		r = pool_new("http-work", s->config.max_workers, &s->workers, err);
 	if (r == 0)
+		r = pool_new("http-file", FILE_THREADS, &s->files, err);
+	if (r == 0)
 		r = pool_new("http-stream", s->config.max_streams, &s->streams, err);
 	if (r == 0)
 		r = crowd_init(&s->crowd, s->config.max_streams, err);
@@ -276,6 +279,7 @@ void http_stop(struct http_server *s, int64_t timeout_us)
 	for (unsigned i = 0; i < s->n_senders; i++)
 		sender_stop(&s->senders[i]);
 	pool_free(TAKE(s->streams));
+	pool_free(TAKE(s->files));
 	pool_free(TAKE(s->workers));
 }
 
@@ -285,6 +289,7 @@ void http_free(struct http_server *s)
 		return;
 	http_stop(s, 0);
 	pool_free(s->streams);
+	pool_free(s->files);
 	pool_free(s->workers);
 	crowd_done(&s->crowd);
 	for (unsigned i = 0; i < s->n_loops; i++)

@@ -282,7 +282,7 @@ struct http_server {
 	unsigned n_loops;
 	struct sender *senders;
 	unsigned n_senders;
-	struct pool *workers, *streams;
+	struct pool *workers, *files, *streams;
 	struct crowd crowd; /* of `streams` */
 	struct http_counters counters;
 

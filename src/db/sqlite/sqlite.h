@@ -56,7 +56,7 @@ int writer_commit(struct writer *w, struct sqlite_tx *tx, struct err *err); /* w
 void writer_abort(struct writer *w, struct sqlite_tx *tx);
 
 /* readers.c: connections for read transactions, as many as there were at a time, within a bound. */
-#define MAX_READERS 80 /* more than there are workers by default, so that an event loop finds one, too */
+#define MAX_READERS 96 /* more than there are threads of requests by default, so that an event loop finds one, too */
 
 struct readers {
 	pthread_mutex_t lock;
