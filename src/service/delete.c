@@ -112,17 +112,6 @@ int delete_image(struct service *svc, struct db_tx *tx, const struct who *who, s
 	return event_image(svc->notify, tx, EVENT_IMAGE_DELETE, image, NULL, &origin, err);
 }
 
-/* Now, so that the disk is free when the client hears of it; what fails is the janitor's. */
-static void remove_bytes(struct service *svc, const struct image *image)
-{
-	for (size_t i = 0; i < image->n_locations; i++) {
-		struct err err = {0};
-
-		(void)service_remove_bytes(svc, image->locations[i].url, &err);
-	}
-	janitor_wake(svc->janitor); /* staged ones, too */
-}
-
 int service_delete(struct service *svc, const struct who *who, const char *id, struct err *err)
 {
 	AUTO(arena_done) struct arena a = {0};
@@ -143,6 +132,7 @@ int service_delete(struct service *svc, const struct who *who, const char *id, s
 	if (r < 0)
 		return r;
 	uploads_image_deleted(svc, id);
-	remove_bytes(svc, &target.image);
+	remover_remove(svc->remover, &target.image);
+	janitor_wake(svc->janitor); /* staged ones, too */
 	return 0;
 }

@@ -12,6 +12,7 @@
 struct janitor;
 
 struct executor;
+struct remover;
 struct sink;
 struct transfer;
 
@@ -38,6 +39,7 @@ struct service {
 
 	struct janitor *janitor;
 	struct executor *executor;
+	struct remover *remover;
 };
 
 struct origin service_origin(const struct who *who);
@@ -119,6 +121,13 @@ int service_recover(struct service *svc, unsigned *ret_n, struct err *err);
 int janitor_start(struct service *svc, struct janitor **ret, struct err *err);
 void janitor_wake(struct janitor *j); /* there is something to remove; NULL is fine */
 void janitor_stop(struct janitor *j); /* NULL is fine */
+
+/* remover.c */
+int remover_new(struct service *svc, struct remover **ret, struct err *err);
+/* Returns when the bytes of @image are gone, or cannot go, or that takes too long; what is left is the
+ * janitor's. */
+void remover_remove(struct remover *r, const struct image *image);
+void remover_free(struct remover *r); /* waits for what is late; NULL is fine */
 
 /* executor.c: runs the tasks that wait, up to config.import.max_workers at a time. */
 int executor_new(struct service *svc, struct executor **ret, struct err *err);

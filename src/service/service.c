@@ -26,6 +26,8 @@ int service_new(struct db *db, struct stores *stores, struct notify *notify, con
 	svc->config = *config;
 	pthread_mutex_init(&svc->lock, NULL);
 	r = service_measure(svc, config->metrics, err);
+	if (r == 0)
+		r = remover_new(svc, &svc->remover, err);
 	if (r < 0) {
 		service_free(svc);
 		return r;
@@ -41,6 +43,7 @@ void service_free(struct service *svc)
 	executor_stop(svc->executor, 0); /* they call each other: both rest before either goes */
 	janitor_stop(svc->janitor);
 	executor_free(svc->executor);
+	remover_free(svc->remover);
 	pthread_mutex_destroy(&svc->lock);
 	free(svc);
 }

@@ -143,6 +143,22 @@ def test_uploads_that_are_deleted_meanwhile(server):
     assert all(server.told(i) == ['image.create', *SAVING, 'ERROR image.upload', 'image.delete'] for i in images)
 
 
+def test_deletes_do_not_wait_long(server):
+    """The first few give the store a moment, the others not even that; the bytes go later."""
+    c = server.client(ADMIN)
+    images = [c.new(b'x')['id'] for _ in range(N)]
+    with Hung(server, NAME) as hung:
+        first = Asked(lambda: Client(server, ADMIN).remove(images[0]))
+        hung.wait(1)
+        check_others(server)
+        assert first.end().status_code == 204
+        assert max(took(lambda image=image: c.remove(image)) for image in images[1:]) < 1
+        check_others(server)
+        assert all((server.root / 'one' / image).exists() for image in images)
+    check_house(server)
+    assert all(server.told(i) == ['image.create', *SAVING, *UPLOADED, 'image.delete'] for i in images)
+
+
 def test_imports_wait_alone(server):
     source = Hostile(DATA)
     c = server.client(ADMIN)
