@@ -29,6 +29,7 @@
 
 #define METRICS_DRAIN_US INT64_C(1000000)
 #define RELAY_DRAIN_US (INT64_C(5) * 1000000)
+#define GUARD_US (RELAY_DRAIN_US + INT64_C(5) * 1000000) /* beyond shutdown_timeout; what is not over then hangs */
 #define OWN_DESCRIPTORS 64 /* database, log, brokers, loops */
 
 static const char help[] =
@@ -38,6 +39,18 @@ static const char help[] =
 	"127.0.0.1:9292 (--listen 127.0.0.1:0 takes any free port; the one taken is printed).\n"
 	"\n"
 	"SIGTERM and SIGINT stop it gracefully, SIGHUP reopens its log files.\n";
+
+/* A thread in a call to a store that hangs can be neither interrupted nor left behind, but by the end of the
+ * process. That is no worse than a crash: what was under way the next start puts right, and what was
+ * committed the relays have delivered meanwhile, or will. */
+struct guard {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	int64_t deadline_us; /* monotonic */
+	bool over;
+	bool started;
+};
 
 struct server {
 	struct settings settings;
@@ -50,6 +63,7 @@ struct server {
 	struct api *api;
 	struct http_server *http;
 	struct http_server *metrics_http; /* NULL: metrics are told beside the API */
+	struct guard guard;               /* from the order to stop until nothing is open any more */
 };
 
 /* The file of the database, if it is one: sqlite:///PATH, sqlite+DIALECT:///PATH. Owned; links are followed,
@@ -265,6 +279,49 @@ static void raise_descriptors(void)
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+static void *guard_main(void *arg)
+{
+	struct guard *g = arg;
+	struct timespec until = {g->deadline_us / 1000000, g->deadline_us % 1000000 * 1000};
+
+	pthread_mutex_lock(&g->lock);
+	while (!g->over && pthread_cond_timedwait(&g->changed, &g->lock, &until) != ETIMEDOUT)
+		;
+	if (!g->over) {
+		log_error("glint.serve", NULL,
+			  "a store does not come back: ending without it, the next start puts right what was under way");
+		_exit(CMD_FAILED);
+	}
+	pthread_mutex_unlock(&g->lock);
+	return NULL;
+}
+
+static void guard_start(struct guard *g, int64_t timeout_us)
+{
+	pthread_condattr_t attr;
+
+	g->deadline_us = clock_mono_us() + timeout_us;
+	pthread_mutex_init(&g->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&g->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	g->started = pthread_create(&g->thread, NULL, guard_main, g) == 0; /* or else it takes its time */
+}
+
+static void guard_end(struct guard *g)
+{
+	if (!g->started)
+		return;
+	pthread_mutex_lock(&g->lock);
+	g->over = true;
+	pthread_cond_signal(&g->changed);
+	pthread_mutex_unlock(&g->lock);
+	pthread_join(g->thread, NULL);
+	pthread_cond_destroy(&g->changed);
+	pthread_mutex_destroy(&g->lock);
+}
+
 /* Requests first, and what is left of the time for tasks. */
 static void stop_work(struct server *s)
 {
@@ -293,6 +350,7 @@ static int run(struct server *s, struct err *err)
 		return r;
 	announce(s);
 	wait_for_stop(s, &signals);
+	guard_start(&s->guard, s->settings.shutdown_timeout_us + GUARD_US);
 	stop_work(s);
 	if (s->metrics_http) /* last, to be watched while it stops; but its gauges ask the relays */
 		http_stop(s->metrics_http, METRICS_DRAIN_US);
@@ -323,5 +381,6 @@ int cmd_serve(int argc, char **argv)
 	umask(027);
 	r = run(&server, &err) < 0 ? cmd_fail(&err) : CMD_OK;
 	close_parts(&server);
+	guard_end(&server.guard);
 	return r;
 }

@@ -4,6 +4,8 @@ not, and nobody else notices. Every call of the server on a file in the store ha
 
 There are far more requests for the store than the server has threads for requests, so that one thread held by
 the store, of those that are for everybody, would be found out."""
+import os
+import signal
 import threading
 import time
 
@@ -12,7 +14,7 @@ import requests
 
 from harness import ADMIN, DEADLINE, Client, pattern, wait_for
 from sources import Hostile
-from victim import (FILES, HANG, NAME, OPEN, READ, SAVING, SYNC, UPLOADED, WRITE, check_house, check_records,
+from victim import (FILES, GAVE_UP, HANG, NAME, OPEN, READ, SAVING, SYNC, UPLOADED, WRITE, check_house, check_records,
                     two_stores)
 
 DATA = pattern(2 << 20)
@@ -173,4 +175,38 @@ def test_imports_wait_alone(server):
     check_house(server)
     check_records(server)
     assert {c.show(image)['status'] for image in images} == {'active'}
+    source.close()
+
+
+def stop_in_time(server):
+    """SIGTERM, and it is over in shutdown_timeout and the ten seconds that it allows itself."""
+    began = time.monotonic()
+    os.kill(server.pid, signal.SIGTERM)
+    server.process.wait(30)
+    assert time.monotonic() - began < 15
+    status, server.process, server.torn = server.process.returncode, None, True
+    return status
+
+
+def test_a_stop_that_the_store_would_hold_up(server):
+    """It says so and ends; the next start finds nothing amiss."""
+    source = Hostile(DATA)
+    c = server.client(ADMIN)
+    read, deleted, uploaded, imported = c.new(DATA)['id'], c.new(DATA)['id'], c.new()['id'], c.new()['id']
+    asks = [lambda c: c.download(read), lambda c: c.remove(deleted), lambda c: c.upload(uploaded, DATA),
+            lambda c: c.post(f'/v2/images/{imported}/import', {
+                'method': {'name': 'web-download', 'uri': f'{source.url}/good'}, 'stores': ['one']})]
+    with Hung(server) as hung:
+        asked = [Asked(lambda ask=ask: ask(Client(server, ADMIN))) for ask in asks]
+        hung.wait(len(asks))
+        assert stop_in_time(server) == 1
+        assert any('does not come back' in line for line in server.service_errors())
+    for a in asked:
+        a.end()
+    server.start()
+    check_house(server)
+    check_records(server)
+    assert server.told(deleted)[-1] == 'image.delete'
+    assert server.told(uploaded) == ['image.create', *SAVING, *GAVE_UP]
+    assert server.told(imported)[-3:] == ['image.activate', 'image.update(active)', 'image.update(active)']
     source.close()
