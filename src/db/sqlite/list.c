@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
- * db/sqlite/list.c -- a page of images: list_sql.c says how, here it is run. Properties and tags come
- * by one prepared statement each per image: in one process that costs less than gathering them. */
+ * db/sqlite/list.c -- a page of images: list_sql.c says of which branches it is made, here they are run
+ * side by side and the foremost of their rows taken, until the page is full. A branch gives only what an
+ * index has; the image's own row, its properties and tags come by one prepared statement each: in one
+ * process that costs less than gathering them. */
 #include "db/sqlite/sqlite.h"
 
 #include <string.h>
 
 #include "db/sqlite/list_sql.h"
+
+#define KEYS 2 /* the first column that is sorted by */
 
 /* Leaves @q on the marker's row. */
 static int find_marker(struct conn *c, const struct image_query *iq, struct query *q, bool *ret_nulls,
@@ -26,9 +30,12 @@ static int find_marker(struct conn *c, const struct image_query *iq, struct quer
 	return r < 0 ? r : 0;
 }
 
+/* A branch has parameters up to the last one that it uses. */
 static void bind_params(struct query *q, const struct list_sql *sql, const struct query *marker)
 {
-	for (size_t i = 0; i < sql->n_params; i++) {
+	int n = sqlite3_bind_parameter_count(q->stmt);
+
+	for (int i = 0; i < n && i < (int)sql->n_params; i++) {
 		const struct list_param *p = &sql->params[i];
 
 		switch (p->kind) {
@@ -45,35 +52,151 @@ static void bind_params(struct query *q, const struct list_sql *sql, const struc
 	}
 }
 
-static int hand_over(struct conn *c, const struct image_query *iq, struct query *q, db_image_fn *fn, void *cls,
-		     struct err *err)
-{
-	AUTO(arena_done) struct arena a = {0};
-	struct image img;
-	int r = image_from_row(q, NULL, &img, err);
+/* -- the branches, side by side ------------------------------------------------------------------- */
 
-	if (r == 0)
-		r = image_load_properties(c, &a, &img, err);
-	if (r == 0)
-		r = image_load_tags(c, &a, &img, err);
-	if (r == 0 && iq->with_locations)
-		r = image_load_locations(c, &a, &img, err);
-	return r < 0 ? r : fn(cls, &img, err);
+struct hand {
+	const struct image_query *iq;
+	struct query branches[LIST_MAX_BRANCHES];
+	bool has_row[LIST_MAX_BRANCHES]; /* it stands on one */
+	size_t n;
+	int64_t last; /* rowid of the row taken last; 0: none yet */
+};
+
+static void hand_done(struct hand *h)
+{
+	for (size_t i = 0; i < h->n; i++)
+		query_done(&h->branches[i]);
 }
 
-static int run_page(struct conn *c, const struct image_query *iq, const struct list_sql *sql,
-		    const struct query *marker, db_image_fn *fn, void *cls, struct err *err)
+/* A branch that has ended gives its statement back: a callback may list, too. */
+static int draw(struct hand *h, size_t i, struct err *err)
 {
+	int r = query_next(&h->branches[i], err);
+
+	h->has_row[i] = r > 0;
+	if (r == 0)
+		query_done(&h->branches[i]);
+	return r < 0 ? r : 0;
+}
+
+static int hand_open(struct hand *h, struct conn *c, const struct list_sql *sql, const struct query *marker,
+		     struct err *err)
+{
+	for (size_t i = 0; i < sql->n_branches; i++) {
+		int r = query_open_built(c, sql->branches[i].data, &h->branches[i], err);
+
+		if (r < 0)
+			return r;
+		h->n++;
+		bind_params(&h->branches[i], sql, marker);
+		r = draw(h, i, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* NULL before numbers before texts, as SQLite sorts. */
+static int rank(int type)
+{
+	return type == SQLITE_NULL ? 0 : type == SQLITE_INTEGER || type == SQLITE_FLOAT ? 1 : 2;
+}
+
+static int compare_texts(const struct query *a, const struct query *b, int i)
+{
+	const char *ta = column_text(a, i), *tb = column_text(b, i);
+	int na = sqlite3_column_bytes(a->stmt, i), nb = sqlite3_column_bytes(b->stmt, i);
+	int c = ta && tb ? memcmp(ta, tb, (size_t)(na < nb ? na : nb)) : 0;
+
+	return c ? c : na - nb;
+}
+
+static int compare_columns(const struct query *a, const struct query *b, int i)
+{
+	int ra = rank(sqlite3_column_type(a->stmt, i)), rb = rank(sqlite3_column_type(b->stmt, i));
+	int64_t na, nb;
+
+	if (ra != rb || ra == 0)
+		return ra - rb;
+	if (ra == 2)
+		return compare_texts(a, b, i);
+	na = column_int(a, i);
+	nb = column_int(b, i);
+	return (na > nb) - (na < nb);
+}
+
+static bool comes_first(const struct hand *h, size_t a, size_t b)
+{
+	for (size_t k = 0; k < h->iq->n_sorts; k++) {
+		int c = compare_columns(&h->branches[a], &h->branches[b], KEYS + (int)k);
+
+		if (c != 0)
+			return h->iq->sorts[k].descending ? c > 0 : c < 0;
+	}
+	return false;
+}
+
+/* The branch with the foremost row; h->n if none has one. */
+static size_t foremost(const struct hand *h)
+{
+	size_t best = h->n;
+
+	for (size_t i = 0; i < h->n; i++)
+		if (h->has_row[i] && (best == h->n || comes_first(h, i, best)))
+			best = i;
+	return best;
+}
+
+/* -- a row ----------------------------------------------------------------------------------------- */
+
+static int load(struct conn *c, bool with_locations, struct query *row, struct arena *a, struct image *ret,
+		struct err *err)
+{
+	int r = image_from_row(row, NULL, ret, err);
+
+	if (r == 0)
+		r = image_load_properties(c, a, ret, err);
+	if (r == 0)
+		r = image_load_tags(c, a, ret, err);
+	if (r == 0 && with_locations)
+		r = image_load_locations(c, a, ret, err);
+	return r;
+}
+
+static int hand_over(struct conn *c, const struct image_query *iq, int64_t rowid, db_image_fn *fn, void *cls,
+		     struct err *err)
+{
+	static const char sql[] = "SELECT " IMAGE_COLUMNS " FROM images AS i WHERE i.rowid = ?";
+	AUTO(arena_done) struct arena a = {0};
 	AUTO(query_done) struct query q = {0};
-	int r = query_open_built(c, sql->text.data, &q, err);
+	struct image img;
+	int r = query_open(c, sql, &q, err);
 
 	if (r < 0)
 		return r;
-	bind_params(&q, sql, marker);
-	while ((r = query_next(&q, err)) > 0) {
-		r = hand_over(c, iq, &q, fn, cls, err);
-		if (r != 0)
-			return r;
+	bind_int(&q, rowid);
+	r = query_next(&q, err);
+	if (r <= 0)
+		return r;
+	r = load(c, iq->with_locations, &q, &a, &img, err);
+	return r < 0 ? r : fn(cls, &img, err);
+}
+
+static int run_page(struct hand *h, struct conn *c, db_image_fn *fn, void *cls, struct err *err)
+{
+	int64_t n_left = h->iq->limit;
+	int r = 0;
+
+	for (size_t i; r == 0 && n_left > 0 && (i = foremost(h)) < h->n; ) {
+		int64_t rowid = column_int(&h->branches[i], 0);
+
+		if (rowid != h->last) { /* what is in several branches stands at their front at once */
+			h->last = rowid;
+			n_left--;
+			r = hand_over(c, h->iq, rowid, fn, cls, err);
+		}
+		if (r == 0)
+			r = draw(h, i, err);
 	}
 	return r;
 }
@@ -84,6 +207,7 @@ int sqlite_image_list(struct db_tx *tx, const struct image_query *iq, db_image_f
 	AUTO(arena_done) struct arena a = {0};
 	AUTO(list_sql_done) struct list_sql sql = {0};
 	AUTO(query_done) struct query marker = {0};
+	AUTO(hand_done) struct hand h = {.iq = iq};
 	bool nulls[N_SORTABLE] = {false};
 	int r;
 
@@ -94,5 +218,6 @@ int sqlite_image_list(struct db_tx *tx, const struct image_query *iq, db_image_f
 	}
 	if (!list_sql_build(iq, iq->marker ? nulls : NULL, &a, &sql))
 		return err_nomem(err);
-	return sql.text.len ? run_page(tx_conn(tx), iq, &sql, &marker, fn, cls, err) : 0;
+	r = hand_open(&h, tx_conn(tx), &sql, &marker, err);
+	return r < 0 ? r : run_page(&h, tx_conn(tx), fn, cls, err);
 }

@@ -2,13 +2,9 @@
  * db/sqlite/list_sql.c -- see list_sql.h.
  *
  * What a caller can see is the union of a few sets: his own images, the public ones, those shared with
- * him ... Each is a branch of its own that walks an index in the wanted order and stops after a
- * page's worth of rows; the page is the first rows of them all. So a page costs the same however
- * many images there are, and images the caller cannot see are never looked at:
- *
- *   SELECT ... FROM (SELECT * FROM (branch ORDER BY ... LIMIT n)
- *                    UNION SELECT * FROM (branch ORDER BY ... LIMIT n) ORDER BY ... LIMIT n)
- *   JOIN images ORDER BY ...
+ * him ... Each is a branch: a statement of its own that walks an index in the wanted order and stops
+ * after a page's worth of rows. list.c takes from them as from a hand of cards, so a page costs the
+ * same however many images there are, and images the caller cannot see are never looked at.
  *
  * The order is total (created_at, id at its end), and a page begins after the marker's values in that
  * order, NULL being smaller than everything, as SQLite sorts: rows are neither repeated nor skipped.
@@ -33,7 +29,7 @@ struct builder {
 	struct buf shared; /* conditions that hold in every branch */
 	struct buf order;
 	bool narrow; /* a filter on name, id or checksum finds the few rows faster than the order */
-	size_t limit_param;
+	size_t limit_param, project_param;
 };
 
 struct column {
@@ -316,8 +312,6 @@ static void build_shared(struct builder *b)
 
 /* -- branches ----------------------------------------------------------------------------------- */
 
-#define MAX_BRANCHES 4
-
 struct branch {
 	enum { ALL, OWN, OWN_OF, OF, SHARED_WITH_ME } set; /* OWN_OF: own, and of this visibility */
 	enum image_visibility visibility;
@@ -391,9 +385,8 @@ static const char *members_wanted(enum member_filter f)
 }
 
 /* "FROM ... WHERE" and the conditions of this branch, up to an AND. */
-static void branch_from(struct builder *b, const struct branch *branch)
+static void branch_from(const struct builder *b, const struct branch *branch, struct buf *sql)
 {
-	struct buf *sql = &b->out->text;
 	const char *visibility = image_visibility_name(branch->visibility);
 	const char *plus = b->narrow ? "+" : "";
 
@@ -402,12 +395,11 @@ static void branch_from(struct builder *b, const struct branch *branch)
 		buf_adds(sql, " FROM images AS i WHERE ");
 		break;
 	case OWN:
-		buf_addf(sql, " FROM images AS i WHERE %si.owner = ?%zu AND ", plus,
-			 add_text(b, b->q->project));
+		buf_addf(sql, " FROM images AS i WHERE %si.owner = ?%zu AND ", plus, b->project_param);
 		break;
 	case OWN_OF:
 		buf_addf(sql, " FROM images AS i WHERE %si.owner = ?%zu AND +i.visibility = '%s' AND ", plus,
-			 add_text(b, b->q->project), visibility);
+			 b->project_param, visibility);
 		break;
 	case OF:
 		buf_addf(sql, " FROM images AS i WHERE %si.visibility = '%s' AND ", plus, visibility);
@@ -416,63 +408,41 @@ static void branch_from(struct builder *b, const struct branch *branch)
 		buf_addf(sql,
 			 " FROM image_members AS m CROSS JOIN images AS i ON i.id = m.image_id"
 			 " WHERE m.member = ?%zu AND m.deleted = 0%s AND +i.visibility = 'shared' AND ",
-			 add_text(b, b->q->project), members_wanted(b->q->members));
+			 b->project_param, members_wanted(b->q->members));
 		break;
 	}
 }
 
-static void write_rest(struct builder *b)
+static void write_branch(const struct builder *b, const struct branch *branch, struct buf *sql)
 {
-	buf_add(&b->out->text, b->shared.data, b->shared.len);
-	buf_add(&b->out->text, b->order.data, b->order.len);
-	buf_addf(&b->out->text, " LIMIT ?%zu", b->limit_param);
-}
-
-/* The columns the page is put in order by: s0, s1 ... */
-static void write_union(struct builder *b, const struct branch *branches, size_t n)
-{
-	const struct image_query *q = b->q;
-	struct buf *sql = &b->out->text;
-
-	buf_adds(sql, "SELECT " IMAGE_COLUMNS " FROM (");
-	for (size_t i = 0; i < n; i++) {
-		buf_adds(sql, i ? " UNION SELECT * FROM (SELECT i.rowid AS r"
-				: "SELECT * FROM (SELECT i.rowid AS r");
-		for (size_t k = 0; k < q->n_sorts; k++)
-			buf_addf(sql, ", %s AS s%zu", sort_column(&q->sorts[k]), k);
-		branch_from(b, &branches[i]);
-		write_rest(b);
-		buf_addc(sql, ')');
-	}
-	for (size_t k = 0; k < q->n_sorts; k++)
-		buf_addf(sql, "%s%zu %s", k ? ", " : " ORDER BY ", k + 2, direction(&q->sorts[k]));
-	buf_addf(sql, " LIMIT ?%zu) AS page CROSS JOIN images AS i ON i.rowid = page.r", b->limit_param);
-	for (size_t k = 0; k < q->n_sorts; k++)
-		buf_addf(sql, "%spage.s%zu %s", k ? ", " : " ORDER BY ", k, direction(&q->sorts[k]));
+	buf_adds(sql, "SELECT i.rowid, i.id");
+	for (size_t i = 0; i < b->q->n_sorts; i++)
+		buf_addf(sql, ", %s", sort_column(&b->q->sorts[i]));
+	branch_from(b, branch, sql);
+	buf_add(sql, b->shared.data, b->shared.len);
+	buf_add(sql, b->order.data, b->order.len);
+	buf_addf(sql, " LIMIT ?%zu", b->limit_param);
 }
 
 bool list_sql_build(const struct image_query *q, const bool *marker_nulls, struct arena *a,
 		    struct list_sql *ret)
 {
 	struct builder b = {.q = q, .marker_nulls = marker_nulls, .a = a, .out = ret};
-	struct branch branches[MAX_BRANCHES];
+	struct branch branches[LIST_MAX_BRANCHES];
 	size_t n = branches_of(q, branches);
 	bool ok;
 
 	*ret = (struct list_sql){0};
-	if (n == 0)
-		return true;
 	b.limit_param = add_int(&b, q->limit < 0 ? 0 : q->limit);
+	b.project_param = add_text(&b, q->project);
 	build_shared(&b);
 	build_order(&b);
-	if (n == 1) {
-		buf_adds(&ret->text, "SELECT " IMAGE_COLUMNS);
-		branch_from(&b, &branches[0]);
-		write_rest(&b);
-	} else {
-		write_union(&b, branches, n);
+	ok = !b.failed && !b.shared.failed && !b.order.failed;
+	for (size_t i = 0; i < n && ok; i++) {
+		write_branch(&b, &branches[i], &ret->branches[i]);
+		ret->n_branches++;
+		ok = !ret->branches[i].failed;
 	}
-	ok = !b.failed && !b.shared.failed && !b.order.failed && !ret->text.failed;
 	buf_done(&b.shared);
 	buf_done(&b.order);
 	return ok;
@@ -480,5 +450,6 @@ bool list_sql_build(const struct image_query *q, const bool *marker_nulls, struc
 
 void list_sql_done(struct list_sql *l)
 {
-	buf_done(&l->text);
+	for (size_t i = 0; i < l->n_branches; i++)
+		buf_done(&l->branches[i]);
 }

@@ -21,9 +21,14 @@ struct list_param {
 	enum image_field field; /* PARAM_MARKER: its value of this field */
 };
 
+#define LIST_MAX_BRANCHES 4
+
+/* The page is the first rows of all branches together; a row may be in several. None: there is nothing
+ * this caller can see. */
 struct list_sql {
-	struct buf text; /* rows as IMAGE_COLUMNS; empty: there is nothing this caller can see */
-	struct list_param *params;
+	struct buf branches[LIST_MAX_BRANCHES]; /* rows: rowid, id, then what is sorted by, in that order */
+	size_t n_branches;
+	struct list_param *params; /* of all branches; each uses some of them, by number */
 	size_t n_params;
 };
 
