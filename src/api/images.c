@@ -9,6 +9,7 @@
  * images, and memory has a bound. There is a `next` to go on by, as after any page. */
 #define MAX_PAGE_BYTES ((size_t)4 << 20)
 #define TYPICAL_IMAGE_BYTES 1500 /* of JSON; a longer one grows */
+#define MAX_BRIEF_ROWS 100 /* more belong on a worker from the start */
 
 static const char *image_id(const struct call *c)
 {
@@ -133,42 +134,59 @@ static int parse_query(struct call *c, struct image_query *query)
 }
 
 /* Asks for one row more than the page has, to know whether there is a next one. */
-static int fill_page(struct call *c, struct page *page)
+static int fill_page(struct call *c, struct page *page, struct image_query *query, bool brief)
 {
+	page->limit = query->limit;
+	if (query->limit > 0)
+		query->limit++;
+	return service_list(c->api->service, &c->who, query, brief, add_row, page, &c->err);
+}
+
+static int list(struct call *c, struct buf *body, bool brief)
+{
+	struct page page = {.out = body, .w = jsonw_to(body), .call = c};
 	struct image_query query = {0};
 	int r = parse_query(c, &query);
 
 	if (r < 0)
 		return r;
-	page->limit = query.limit;
-	if (query.limit > 0)
-		query.limit++;
-	return service_list(c->api->service, &c->who, &query, add_row, page, &c->err);
-}
-
-void images_list(void *cls, struct http_request *req)
-{
-	AUTO(buf_done) struct buf body = {0};
-	struct call c;
-	struct page page = {.out = &body, .w = jsonw_to(&body), .call = &c};
-
-	if (!call_enter_bodyless(&c, cls, req))
-		return;
+	if (brief && query.limit > MAX_BRIEF_ROWS)
+		return ERR_TOO_LONG;
+	(void)buf_reserve(body, (size_t)(query.limit < MAX_BRIEF_ROWS ? query.limit : MAX_BRIEF_ROWS) * 1024);
 	jsonw_object(&page.w);
 	jsonw_key(&page.w, "images");
 	jsonw_array(&page.w);
-	if (fill_page(&c, &page) < 0) {
-		call_fail(&c);
-		return;
-	}
+	r = fill_page(c, &page, &query, brief);
+	if (r < 0)
+		return r;
 	jsonw_array_end(&page.w);
-	paging_link(&page.w, "first", &c, "/v2/images", NULL);
+	paging_link(&page.w, "first", c, "/v2/images", NULL);
 	jsonw_key(&page.w, "schema");
 	jsonw_str(&page.w, "/v2/schemas/images");
 	if (page.more)
-		paging_link(&page.w, "next", &c, "/v2/images", page.last_id);
+		paging_link(&page.w, "next", c, "/v2/images", page.last_id);
 	jsonw_object_end(&page.w);
-	call_reply(&c, 200, &body);
+	return 0;
+}
+
+/* Most pages are answered by the event loop at once. Those that turn out to need longer begin anew on a
+ * worker. */
+void images_list(void *cls, struct http_request *req)
+{
+	AUTO(buf_done) struct buf body = {0};
+	bool brief = !http_on_worker(req);
+	struct call c;
+	int r;
+
+	if (!call_enter_bodyless(&c, cls, req))
+		return;
+	r = list(&c, &body, brief);
+	if (r == ERR_TOO_LONG && brief)
+		http_go_to_worker(req);
+	else if (r < 0)
+		call_fail(&c);
+	else
+		call_reply(&c, 200, &body);
 }
 
 /* -- update --------------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * api/routes.c -- every route there is. Reads that touch a row or two run on the event loop; whatever
+ * api/routes.c -- every route there is. Reads that touch a few rows run on the event loop; whatever
  * commits or scans runs on a worker; what opens the file of an image, and what takes in its bytes, have threads
  * of their own, so that a store that hangs stalls nothing else. */
 #include "api/internal.h"
@@ -20,7 +20,7 @@ const struct http_route api_routes[] = {
 	{"GET", "/v2/schemas/task", HTTP_INLINE, schema_task},
 	{"GET", "/v2/schemas/tasks", HTTP_INLINE, schema_tasks},
 
-	{"GET", "/v2/images", HTTP_WORKER, images_list},
+	{"GET", "/v2/images", HTTP_INLINE, images_list},
 	{"POST", "/v2/images", HTTP_WORKER, images_create},
 	{"GET", "/v2/images/{image_id}", HTTP_INLINE, images_show},
 	{"PATCH", "/v2/images/{image_id}", HTTP_WORKER, images_update},

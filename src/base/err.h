@@ -23,6 +23,7 @@ enum err_code {
 	ERR_NO_MEMORY = -12,      /* 503 */
 	ERR_DISCONNECTED = -13,   /* the client went away in the middle of its request; 400 if it still listens */
 	ERR_TIMEOUT = -14,        /* 408 the client was too slow */
+	ERR_TOO_LONG = -15,       /* nothing failed, it only took longer than the caller can wait where he is */
 };
 
 struct err {

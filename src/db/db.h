@@ -29,7 +29,9 @@ void db_close_p(struct db **db);
  * first transaction; @m outlives it. */
 int db_watch(struct db *db, struct metrics *m, struct err *err);
 
-enum db_mode { DB_READ, DB_WRITE };
+/* DB_READ_BRIEF: what would take more than about a millisecond fails with ERR_TOO_LONG. For threads that have
+ * others to serve; who gets it reads again where it may take its time. */
+enum db_mode { DB_READ, DB_READ_BRIEF, DB_WRITE };
 /* Once a DB_WRITE has begun, nothing of a db_commit() that failed before can come back, crash or not. */
 int db_begin(struct db *db, enum db_mode mode, struct db_tx **ret, struct err *err);
 /* Takes *tx whether or not it succeeds. On failure nothing of the transaction happened. */

@@ -253,10 +253,21 @@ static void call_handler(struct http_request *req, http_handler_fn *handle)
 	const struct log_ctx ctx = {.request_id = req->id};
 
 	handle(req->server->config.cls, req);
-	if (req->answered)
+	if (req->answered || req->wants_worker)
 		return;
 	log_error(LOG_NAME, &ctx, "the handler of %s %s did not answer", http_method(req), http_path(req));
 	http_reply_error(req, 500, "The service failed to answer this request.");
+}
+
+void http_go_to_worker(struct http_request *req)
+{
+	assert(!req->on_pool && !req->answered);
+	req->wants_worker = true;
+}
+
+bool http_on_worker(const struct http_request *req)
+{
+	return req->on_pool;
 }
 
 /* To whoever sends the answer. */
@@ -274,6 +285,8 @@ static void run_on_pool(void *arg)
 {
 	struct http_conn *c = arg;
 
+	c->req->on_pool = true;
+	c->req->wants_worker = false;
 	call_handler(c->req, c->req->match.route->handle);
 	hand_back(c);
 }
@@ -326,7 +339,7 @@ static enum step dispatch(struct http_conn *c)
 	switch (req->match.route->run) {
 	case HTTP_INLINE:
 		call_handler(req, req->match.route->handle);
-		return answered(c);
+		return req->wants_worker ? hand_to_pool(c, req->server->workers) : answered(c);
 	case HTTP_WORKER:
 		return hand_to_pool(c, req->server->workers);
 	case HTTP_FILE:

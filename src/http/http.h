@@ -4,12 +4,14 @@
  *
  * Event loops (epoll, one a core) accept, parse and answer; a route says where its handler runs:
  *
- *   HTTP_INLINE  on the event loop: must not block. The body (if any) is read in whole before.
+ *   HTTP_INLINE  on the event loop: must not block, but may ask to be called again where it may
+ *                (http_go_to_worker). The body (if any) is read in whole before.
  *   HTTP_WORKER  on a pool thread: may block. The body is read in whole before, by the loop.
  *   HTTP_FILE    likewise, but on one of another pool: opens a file, which takes as long as its disk takes.
  *   HTTP_STREAM  on a pool thread of its own pool: may block, reads the body itself, piece by piece.
  *
- * A handler answers exactly once, with one of the http_reply functions, before it returns.
+ * A handler answers exactly once, with one of the http_reply functions, before it returns, unless it
+ * asked to be called again.
  * Files are sent with sendfile(2) by loops that do nothing else, so a slow disk stalls no request. */
 #pragma once
 
@@ -101,6 +103,11 @@ ssize_t http_body_read(struct http_request *req, void *data, size_t n, struct er
  * http_body_read() fails with ERR_GONE instead. */
 void http_body_cancel(struct http_request *req);
 int64_t http_body_length(const struct http_request *req); /* -1: chunked, not known; 0: no body */
+
+/* The handler of an INLINE route, before it has answered, when it sees that this request is no quick one: it
+ * returns, and is called once more, on a worker. */
+void http_go_to_worker(struct http_request *req);
+bool http_on_worker(const struct http_request *req); /* we are; or on a thread of the streams */
 
 /* -- the answer ----------------------------------------------------------------------------------- */
 

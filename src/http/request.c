@@ -62,6 +62,7 @@ void request_reset(struct http_request *req)
 	req->gave_way = false;
 	req->begun_us = 0;
 	req->answered = req->close = req->broken = false;
+	req->wants_worker = req->on_pool = false;
 	req->out_pos = 0;
 	assert(!req->file);
 	drop_large(&req->scratch, OUT_KEEP);

@@ -111,6 +111,7 @@ struct http_request {
 
 	int64_t begun_us; /* when the head was complete; 0: it never was */
 	bool answered;
+	bool wants_worker, on_pool; /* http_go_to_worker() */
 	bool close;  /* after the answer */
 	bool broken; /* the connection can carry no more */
 	struct buf extra_headers, out_head, out_body;

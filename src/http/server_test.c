@@ -46,6 +46,18 @@ static void test_keep_alive(void **state)
 	expect_end(fd);
 }
 
+/* An inline handler that asked for it is called again where it may block, others are served meanwhile. */
+static void test_inline_goes_to_a_worker(void **state)
+{
+	int fd = dial(*state);
+
+	for (int i = 0; i < 3; i++) {
+		say(fd, GET("/choosy") GET("/tiny"));
+		expect(fd, 200, "http-work");
+		expect(fd, 200, "tiny");
+	}
+}
+
 static void test_http10(void **state)
 {
 	struct answer a;
@@ -444,7 +456,7 @@ static void test_file_abort(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_keep_alive),        TEST(test_http10),       TEST(test_pipelining),
+		TEST(test_inline_goes_to_a_worker), TEST(test_keep_alive), TEST(test_http10),       TEST(test_pipelining),
 		TEST(test_octet_by_octet),    TEST(test_smuggling),    TEST(test_too_long),
 		TEST(test_routing),           TEST(test_request),      TEST(test_whole_body_limits),
 		TEST(test_continue),          TEST(test_early_answer), TEST(test_stream),

@@ -191,6 +191,19 @@ static void handle_large(void *cls, struct http_request *req)
 	http_reply(req, 200, "text/plain", &b);
 }
 
+/* Which thread answers, if it may choose. */
+static void handle_choosy(void *cls, struct http_request *req)
+{
+	char name[16] = "";
+
+	if (!http_on_worker(req)) {
+		http_go_to_worker(req);
+		return;
+	}
+	(void)pthread_getname_np(pthread_self(), name, sizeof(name));
+	reply_text(req, 200, name);
+}
+
 static const struct http_route routes[] = {
 	{"GET", "/tiny", HTTP_INLINE, handle_tiny},         {"HEAD", "/tiny", HTTP_INLINE, handle_tiny},
 	{"GET", "/work", HTTP_WORKER, handle_tiny},         {"POST", "/echo", HTTP_INLINE, handle_echo},
@@ -200,7 +213,8 @@ static const struct http_route routes[] = {
 	{"PUT", "/early", HTTP_STREAM, handle_early},       {"PUT", "/refuse", HTTP_STREAM, handle_refuse},
 	{"GET", "/file", HTTP_WORKER, handle_file},         {"HEAD", "/file", HTTP_WORKER, handle_file},
 	{"GET", "/inline-file", HTTP_INLINE, handle_file},  {"GET", "/block", HTTP_WORKER, handle_block},
-	{"GET", "/large", HTTP_INLINE, handle_large},       {NULL},
+	{"GET", "/large", HTTP_INLINE, handle_large},       {"GET", "/choosy", HTTP_INLINE, handle_choosy},
+	{NULL},
 };
 
 /* -- set up ---------------------------------------------------------------------------------------- */

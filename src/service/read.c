@@ -14,7 +14,7 @@ int service_show(struct service *svc, const struct who *who, const char *id, str
 	return r;
 }
 
-int service_list(struct service *svc, const struct who *who, struct image_query *query, db_image_fn *fn,
+int service_list(struct service *svc, const struct who *who, struct image_query *query, bool brief, db_image_fn *fn,
 		 void *cls, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
@@ -26,7 +26,7 @@ int service_list(struct service *svc, const struct who *who, struct image_query 
 	query->sees_everything = who_is_admin(who);
 	query->project = who->project_id;
 	query->with_locations = stores_have_names(svc->stores); /* they name the store */
-	r = db_begin(svc->db, DB_READ, &tx, err);
+	r = db_begin(svc->db, brief ? DB_READ_BRIEF : DB_READ, &tx, err);
 	if (r < 0)
 		return r;
 	return db_image_list(tx, query, fn, cls, err);

@@ -40,6 +40,16 @@ static int on_busy(void *cls, int n_times)
 	return 1;
 }
 
+/* Every CONN_TICK steps. Steps are counted on over the end of a statement, so short ones come here, too. */
+static int on_progress(void *cls)
+{
+	struct conn *c = cls;
+
+	if (c->ticks_left < 0)
+		return 0;
+	return c->ticks_left == 0 || --c->ticks_left == 0;
+}
+
 /* SQLite's count of its own memory takes one lock for all threads at every allocation. */
 static void configure_library(void)
 {
@@ -121,6 +131,7 @@ static int open_handle(struct conn *c, const char *path, struct err *err)
 		return err_nomem(err);
 	if (rc == SQLITE_OK) {
 		(void)sqlite3_busy_handler(c->handle, on_busy, c);
+		sqlite3_progress_handler(c->handle, CONN_TICK, on_progress, c);
 		return 0;
 	}
 	r = conn_fail(c, rc, err);
@@ -137,6 +148,7 @@ int conn_open(const char *path, enum conn_role role, struct conn **ret, struct e
 	if (!c)
 		return err_nomem(err);
 	c->max_busy_wait_us = MAX_BUSY_WAIT_US;
+	c->ticks_left = -1;
 	(void)pthread_once(&once, configure_library);
 	if (role == CONN_WRITER) {
 		r = create_private(path, err);
@@ -205,6 +217,8 @@ static int tell(struct conn *c, int rc, struct err *err)
 	if (rc == SQLITE_CONSTRAINT_FOREIGNKEY)
 		return set_failure(err, ERR_NOT_FOUND, false, "What the record refers to does not exist.");
 	switch (rc & 0xff) {
+	case SQLITE_INTERRUPT:
+		return set_failure(err, ERR_TOO_LONG, true, "The database needs longer than this request may wait.");
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
 		return set_failure(err, ERR_UNAVAILABLE, true, "The database is busy; try again later.");

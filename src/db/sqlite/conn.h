@@ -13,6 +13,9 @@
 /* Statements whose text is a constant are found by its address; a power of two, never half full. */
 #define CONN_FIXED_SLOTS 256
 
+/* Steps of SQLite's machine; some tens of microseconds. */
+#define CONN_TICK 1000
+
 struct fixed_statement {
 	const char *sql; /* NULL: free */
 	sqlite3_stmt *stmt;
@@ -31,6 +34,7 @@ struct conn {
 	uint64_t n_built_uses;
 	int64_t max_busy_wait_us; /* how long SQLite may wait for somebody else's lock ... */
 	int64_t busy_until;       /* ... and until when, while it does */
+	int ticks_left;           /* of CONN_TICK steps each; then ERR_TOO_LONG. Negative: no end */
 
 	/* Of the transaction under way: cleared by whoever begins one. */
 	bool in_transaction; /* we began one and have not ended it */

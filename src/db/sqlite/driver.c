@@ -78,6 +78,8 @@ static void sqlite_close(struct db *base)
 
 /* -- transactions ------------------------------------------------------------------------------- */
 
+#define BRIEF_TICKS 25
+
 static int begin_read(struct sqlite_db *db, struct sqlite_tx *tx, struct err *err)
 {
 	int r = readers_take(&db->readers, db->path, &tx->conn, err);
@@ -85,6 +87,7 @@ static int begin_read(struct sqlite_db *db, struct sqlite_tx *tx, struct err *er
 	if (r < 0)
 		return r;
 	tx->conn->doomed = tx->conn->lost = false;
+	tx->conn->ticks_left = tx->mode == DB_READ_BRIEF ? BRIEF_TICKS : -1;
 	r = conn_run(tx->conn, "BEGIN", err);
 	if (r < 0)
 		readers_give_back(&db->readers, tx->conn);
@@ -97,6 +100,7 @@ static int begin_read(struct sqlite_db *db, struct sqlite_tx *tx, struct err *er
 static void end_read(struct sqlite_tx *tx)
 {
 	tx->conn->in_transaction = tx->conn->lost = false;
+	tx->conn->ticks_left = -1;
 	if (sqlite3_get_autocommit(tx->conn->handle) == 0)
 		(void)conn_run(tx->conn, "ROLLBACK", NULL);
 	readers_give_back(&tx->db->readers, tx->conn);
