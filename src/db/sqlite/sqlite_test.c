@@ -382,28 +382,30 @@ static void test_waits_for_another_program(void **state)
 	(void)sqlite3_close(other);
 }
 
+/* A busy machine may keep the thread from its work for a while, so this goes on until the log has started over. */
 static void test_log_is_moved_into_the_file(void **state)
 {
 	char log[160], *payload = calloc(1, 400001);
 	struct db_event e = {.subject = "s", .event_type = "t", .payload = payload, .timestamp = T0};
 	struct stat st;
+	int n = 0;
 
 	memset(payload, 'x', 400000);
-	for (int i = 0; i < 100; i++) { /* 40 MB */
+	(void)snprintf(log, sizeof(log), "%s-wal", path);
+	do {
 		struct db_tx *tx = begin(DB_WRITE);
 
 		OK(db_event_insert(tx, &e, &err));
 		OK(db_commit(&tx, &err));
-	}
+		assert_int_equal(stat(log, &st), 0);
+		assert_true(++n < 1000);
+	} while (st.st_size > (n - 3) * 400000);
 	free(payload);
 	assert_true(((struct sqlite_db *)db)->checkpointer.running);
-	(void)snprintf(log, sizeof(log), "%s-wal", path);
-	assert_int_equal(stat(log, &st), 0);
-	assert_true(st.st_size < 39 << 20); /* it started over at least once */
 	db_close(TAKE(db));
 	assert_true(stat(log, &st) != 0);
 	OK(db_open(url, &db, &err));
-	assert_int_equal(n_events(), 100);
+	assert_int_equal(n_events(), n);
 }
 
 static void test_files_are_private(void **state)
