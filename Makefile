@@ -10,7 +10,7 @@ LISTEN ?= 127.0.0.1:9292
 KILLS ?= 50
 SECONDS ?= 20
 
-.PHONY: all run demo test asan tsan fuzz crash faults attacks bench lint install clean help
+.PHONY: all run demo test asan tsan fuzz crash faults attacks bench lint install deb deb-test clean help
 .NOTPARALLEL:
 
 all:
@@ -26,6 +26,7 @@ help:
 	@echo "make install   [DESTDIR=]             make crash     kill -9 and look [KILLS=$(KILLS)]"
 	@echo "make faults    each call fails once   make attacks   what must not work"
 	@echo "make clean                            make lint      what review should not have to say"
+	@echo "make deb       a Debian package       make deb-test  install, use and remove it, in a container"
 
 run: all
 	@$(PYTHON) scripts/run --glint $(BUILD)/glint --data-dir $(DATA) --listen $(LISTEN)
@@ -78,6 +79,15 @@ lint:
 
 install: all
 	meson install -C $(BUILD)
+
+# The directory is put together in $(BUILD)/deb, so the source stays as it is.
+deb:
+	@scripts/setup build deb
+	@scripts/deb $(BUILD)
+
+# In containers with the real systemd (root); the first run makes their Debian in $(BUILD)/deb-root.
+deb-test: deb
+	@GLINT_DEB=$$(ls $(CURDIR)/$(BUILD)/deb/glint_*.deb) $(PYTHON) -m pytest -q -p no:cacheprovider tests/packaging
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz $(BUILD)-bench
