@@ -9,6 +9,8 @@
 #include "api/internal.h"
 #include "base/log.h"
 
+#define MAX_VALUES 32768 /* of a JSON body; more cost more than a request may */
+
 /* Jansson takes a text whose octets it had no memory for as a shorter one, or as a mistake of the
  * client's. So we note ourselves when memory ends. */
 static _Thread_local bool json_starved;
@@ -168,6 +170,23 @@ void call_reply(struct call *c, int status, struct buf *body)
 	http_reply(c->req, status, "application/json", body);
 }
 
+/* A parser makes something of each that opens or follows a comma. */
+static size_t count_values(const char *text, size_t n)
+{
+	bool quoted = false;
+	size_t count = 1;
+
+	for (size_t i = 0; i < n; i++) {
+		if (quoted && text[i] == '\\')
+			i++;
+		else if (text[i] == '"')
+			quoted = !quoted;
+		else if (!quoted && (text[i] == ',' || text[i] == '[' || text[i] == '{'))
+			count++;
+	}
+	return count;
+}
+
 int call_json(struct call *c, json_t **ret, struct err *err)
 {
 	json_error_t why;
@@ -177,6 +196,8 @@ int call_json(struct call *c, json_t **ret, struct err *err)
 
 	if (n == 0)
 		return err_set(err, ERR_INVALID, "The request needs a JSON body.");
+	if (n > MAX_VALUES && count_values(body, n) > MAX_VALUES)
+		return err_set(err, ERR_TOO_LARGE, "The body has more than %d values.", MAX_VALUES);
 	json_starved = false;
 	json = json_loadb(body, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
 	if (json_starved) {
