@@ -151,8 +151,13 @@ static int open_metrics(struct server *s, struct err *err)
 	return metrics_register(s->metrics, &version, NULL, err);
 }
 
-/* A connection may need a second descriptor, for the file it sends or receives, and some are ours: so that
- * no number of idle clients takes what the others' requests need. */
+static rlim_t larger(rlim_t a, rlim_t b)
+{
+	return a > b ? a : b;
+}
+
+/* A connection may need a second descriptor, for the file it sends or receives, an upload that runs a third, by
+ * which it is woken; and some are ours: so that no number of idle clients takes what the others' requests need. */
 static void fit_descriptors(struct http_config *http)
 {
 	struct rlimit limit;
@@ -160,7 +165,8 @@ static void fit_descriptors(struct http_config *http)
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
 		return;
-	n = limit.rlim_cur > 2 * OWN_DESCRIPTORS ? (limit.rlim_cur - OWN_DESCRIPTORS) / 2 : OWN_DESCRIPTORS / 2;
+	n = larger(limit.rlim_cur, 2 * OWN_DESCRIPTORS) - OWN_DESCRIPTORS;
+	n = n > http->max_streams ? larger((n - http->max_streams) / 2, n / 3) : n / 3;
 	if (n >= http->max_connections)
 		return;
 	http->max_connections = (unsigned)n;

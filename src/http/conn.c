@@ -295,6 +295,7 @@ static void run_stream(void *arg)
 {
 	struct http_conn *c = arg;
 
+	c->req->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); /* without one, it hears of it later */
 	call_handler(c->req, c->req->match.route->handle);
 	crowd_leave(&c->req->server->crowd, c->req->gave_way);
 	hand_back(c);
@@ -324,7 +325,6 @@ static enum step hand_to_stream(struct http_conn *c)
 	struct http_server *s = c->req->server;
 
 	loop_unwatch(c->loop, c); /* or each segment of the body would wake the loop */
-	c->req->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); /* without one, it hears of it later */
 	crowd_enter(&s->crowd);
 	if (submit(c, s->streams, run_stream))
 		return STEP_WAIT;

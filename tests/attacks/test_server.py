@@ -560,6 +560,25 @@ def test_d13_a_thousand_that_create(servers):
         assert 'no more connections are accepted' in server.log.read_text()
 
 
+def test_d13_uploads_that_stall(servers):
+    """Each holds a socket, a file and what it is woken by: there are never so many that nothing is left for others."""
+    server = servers(limits=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)))
+    a = server.client(A)
+    images = [a.new()['id'] for _ in range(150)]
+    raws = [Raw(server) for _ in images]
+    for raw, image in zip(raws, images):
+        raw.head('PUT', f'/v2/images/{image}/file', who=A, Content_Type='application/octet-stream', Content_Length='1000')
+        raw.send(b'x')
+    wait_for(lambda: 'no more connections are accepted' in server.log.read_text(), server.root, 'full house', 10)
+    for _ in range(10):
+        assert a.download(a.new(b'data')['id']).content == b'data'
+    for raw in raws:
+        raw.send(b'x' * 999)
+    for raw in raws:
+        assert raw.answer().status == 204
+        raw.sock.close()
+
+
 def test_d14_privileges(servers):
     server = servers({'DEFAULT': {'metadata_encryption_key': 'CANARY-key-16-ch'},
                       'oslo_messaging_notifications': {'driver': ['messagingv2', 'log'],
