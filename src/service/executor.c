@@ -26,7 +26,8 @@
 #include "service/run.h"
 
 #define MAX_RUNS 5
-#define RETRY_SECONDS 5
+#define PAUSE_FIRST_US (INT64_C(250) * 1000) /* most trouble is short; each further pause is twice as long */
+#define PAUSE_MAX_US (INT64_C(8) * 1000000)
 #define NOTE_EVERY_US (INT64_C(5) * 1000000)
 
 struct executor {
@@ -213,14 +214,19 @@ static int pick_up(struct run *run, struct err *err)
 
 /* -- ending --------------------------------------------------------------------------------------- */
 
-static bool is_handed_back(struct executor *e, const struct run *run)
+static bool is_stopping(struct executor *e)
 {
 	bool stopping;
 
 	pthread_mutex_lock(&e->lock);
 	stopping = e->stopping;
 	pthread_mutex_unlock(&e->lock);
-	return stopping && atomic_load(&run->upload.stop) && !atomic_load(&run->upload.image_deleted);
+	return stopping;
+}
+
+static bool is_handed_back(struct executor *e, const struct run *run)
+{
+	return is_stopping(e) && atomic_load(&run->upload.stop) && !atomic_load(&run->upload.image_deleted);
 }
 
 static int hand_back(struct run *run, struct err *err)
@@ -289,14 +295,14 @@ static int settle(struct executor *e, struct run *run, const char *reason, struc
 	return run->gives_up ? fail_task(run, reason, err) : hand_back(run, err);
 }
 
-/* False: the process ends. */
-static bool pause_a_while(struct executor *e)
+/* The next time twice as long. False: the process ends. */
+static bool pause_a_while(struct executor *e, int64_t *pause_us)
 {
-	struct timespec until;
+	int64_t until_us = clock_mono_us() + *pause_us;
+	struct timespec until = {until_us / 1000000, until_us % 1000000 * 1000};
 	bool go_on;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += RETRY_SECONDS;
+	*pause_us = *pause_us * 2 < PAUSE_MAX_US ? *pause_us * 2 : PAUSE_MAX_US;
 	pthread_mutex_lock(&e->lock);
 	while (!e->stopping && pthread_cond_timedwait(&e->changed, &e->lock, &until) != ETIMEDOUT)
 		;
@@ -310,6 +316,7 @@ static void settle_surely(struct executor *e, struct run *run, const struct err 
 {
 	struct log_ctx ctx = who_log(&run->who);
 	struct err err = {0};
+	int64_t pause_us = PAUSE_FIRST_US;
 	bool told = false;
 
 	while (settle(e, run, why->text, &err) < 0) {
@@ -317,7 +324,7 @@ static void settle_surely(struct executor *e, struct run *run, const struct err 
 			log_error("glint.task", &ctx, "task %s: ending it: %s; trying again", run->task.id,
 				  err_story(&err));
 		told = true;
-		if (!pause_a_while(e))
+		if (!pause_a_while(e, &pause_us))
 			return;
 		err = (struct err){0};
 	}
@@ -365,26 +372,46 @@ static void work(struct executor *e, struct run *run)
 	delist(e, run);
 }
 
-/* 1: there was one; 0: nothing to do. */
-static int run_next(struct executor *e)
+/* 1: there was one; 0: nothing to do; else it is not known what there is. */
+static int run_next(struct executor *e, struct err *err)
 {
 	struct run *run = calloc(1, sizeof(*run));
-	struct err err = {0};
 	int r;
 
 	if (!run)
-		return 0;
+		return err_nomem(err);
 	run->svc = e->svc;
-	r = pick_up(run, &err);
+	r = pick_up(run, err);
 	if (r > 0)
 		work(e, run);
 	if (run->listed)
 		uploads_remove(e->svc, &run->upload);
-	if (r < 0)
-		log_warning("glint.task", NULL, "picking up a task: %s; trying again in a while", err_story(&err));
 	arena_done(&run->arena);
 	free(run);
-	return r > 0;
+	return r;
+}
+
+/* Until nothing waits, or the process ends. */
+static void run_all(struct executor *e)
+{
+	int64_t pause_us = PAUSE_FIRST_US;
+	bool told = false, go_on = true;
+
+	while (go_on) {
+		struct err err = {0};
+		int r = run_next(e, &err);
+
+		if (r < 0) {
+			if (!told)
+				log_warning("glint.task", NULL, "picking up a task: %s; trying again", err_story(&err));
+			told = true;
+			go_on = pause_a_while(e, &pause_us);
+			continue;
+		}
+		told = false;
+		pause_us = PAUSE_FIRST_US;
+		go_on = r > 0 && !is_stopping(e);
+	}
 }
 
 /* True: nothing happened since @n_calls, and the thread goes. */
@@ -402,13 +429,12 @@ static bool leave(struct executor *e, uint64_t n_calls)
 	return leaves;
 }
 
-static uint64_t calls(struct executor *e, bool *ret_stopping)
+static uint64_t calls(struct executor *e)
 {
 	uint64_t n;
 
 	pthread_mutex_lock(&e->lock);
 	n = e->n_calls;
-	*ret_stopping = e->stopping;
 	pthread_mutex_unlock(&e->lock);
 	return n;
 }
@@ -416,13 +442,12 @@ static uint64_t calls(struct executor *e, bool *ret_stopping)
 static void thread_main(void *arg)
 {
 	struct executor *e = arg;
-	bool stopping;
 	uint64_t n;
 
 	do {
-		n = calls(e, &stopping);
-		while (!stopping && run_next(e))
-			n = calls(e, &stopping);
+		n = calls(e);
+		if (!is_stopping(e))
+			run_all(e);
 	} while (!leave(e, n));
 }
 

@@ -4,7 +4,8 @@
  * finishes what a process before us began.
  *
  * The first failure to remove an image's bytes is told to the consumers (WARN image.delete); the
- * attempts are counted in the database and spaced out, up to an hour. */
+ * attempts are counted in the database and spaced out, up to an hour. After a round with trouble the next
+ * one comes soon, and the longer the trouble lasts the later. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -17,8 +18,8 @@
 #include "service/internal.h"
 
 #define BATCH 256
-#define REST_US (INT64_C(10) * 1000000)      /* looks by itself this often */
-#define RETRY_FIRST_US (INT64_C(5) * 1000000)
+#define REST_US (INT64_C(10) * 1000000)   /* looks by itself this often */
+#define RETRY_FIRST_US (INT64_C(500) * 1000) /* most trouble is short; each further pause is twice as long */
 #define RETRY_MAX_US (INT64_C(3600) * 1000000)
 
 struct janitor {
@@ -39,6 +40,7 @@ struct due_list {
 	struct arena arena;
 	struct due items[BATCH];
 	size_t n;
+	bool has_failed; /* one of them at least, in this round */
 };
 
 static int collect(void *cls, const struct db_removal *r, struct err *err)
@@ -142,8 +144,10 @@ static int sweep(struct service *svc, struct due_list *list, bool *ret_more, str
 	list->n = 0;
 	r = read_due(svc, list, err);
 	if (r == 0 && list->n > 0) {
-		for (size_t i = 0; i < list->n; i++)
+		for (size_t i = 0; i < list->n; i++) {
 			attempt(svc, &list->items[i]);
+			list->has_failed |= list->items[i].result < 0;
+		}
 		r = record(svc, list, err);
 	}
 	*ret_more = list->n == BATCH;
@@ -162,13 +166,15 @@ static int expire_tasks(struct service *svc, struct err *err)
 	return r < 0 || n == 0 ? r : db_commit(&tx, err);
 }
 
-static void work(struct service *svc, struct due_list *list)
+/* False: not everything went well. */
+static bool work(struct service *svc, struct due_list *list)
 {
 	struct err err = {0};
 	unsigned n_recovered;
 	bool more = true;
 	int r = 0;
 
+	list->has_failed = false;
 	while (r == 0 && more)
 		r = sweep(svc, list, &more, &err);
 	if (r == 0)
@@ -178,16 +184,25 @@ static void work(struct service *svc, struct due_list *list)
 	executor_wake(svc->executor); /* one that could not be picked up may be now */
 	if (r < 0)
 		log_warning("glint.janitor", NULL, "%s; trying again in a while", err_story(&err));
+	return r == 0 && !list->has_failed;
+}
+
+static int64_t pause_after(unsigned n_bad)
+{
+	int64_t us = n_bad > 0 ? RETRY_FIRST_US : REST_US;
+
+	for (unsigned i = 1; i < n_bad && us < REST_US; i++)
+		us *= 2;
+	return us < REST_US ? us : REST_US;
 }
 
 /* False: time to end. */
-static bool rest(struct janitor *j)
+static bool rest(struct janitor *j, int64_t pause_us)
 {
-	struct timespec until;
+	int64_t until_us = clock_mono_us() + pause_us;
+	struct timespec until = {until_us / 1000000, until_us % 1000000 * 1000};
 	bool go_on;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += REST_US / 1000000;
 	pthread_mutex_lock(&j->lock);
 	while (!j->woken && !j->stopping)
 		if (pthread_cond_timedwait(&j->wake, &j->lock, &until) == ETIMEDOUT)
@@ -202,14 +217,15 @@ static void *janitor_main(void *arg)
 {
 	struct janitor *j = arg;
 	struct due_list *list = calloc(1, sizeof(*list));
+	unsigned n_bad = 0; /* rounds in a row */
 
 	if (!list) {
 		log_error("glint.janitor", NULL, "no memory to begin with");
 		return NULL;
 	}
 	do
-		work(j->svc, list);
-	while (rest(j));
+		n_bad = work(j->svc, list) ? 0 : n_bad + 1;
+	while (rest(j, pause_after(n_bad)));
 	free(list);
 	return NULL;
 }
