@@ -25,12 +25,11 @@ from deeds import DATA, DEEDS, OCTETS
 from harness import ADMIN, DEADLINE, Client, Raw, Watch, wait_for
 from sources import Hostile
 from test_crash import KILLS, SEED
-from victim import (DURABLE, GAVE_UP, KILL_AFTER, KILL_BEFORE, SAVING, STAGED, check_house, check_records, short,
-                    two_stores)
+from victim import (DURABLE, GAVE_UP, KILL_AFTER, KILL_BEFORE, NEVER, SAVING, STAGED, check_house, check_records, last_offset,
+                    merge, news, sample, two_stores)
 
 ALL = os.environ.get('CRASH_ALL') == '1'
 N_POINTS = max(2, KILLS // 20)
-NEVER = 1 << 40
 
 
 @pytest.fixture(scope='module')
@@ -64,25 +63,11 @@ class Point:
         return f"{when} step {self.n}, {steps[-1] if steps else '?'} (steps before it: {', '.join(merge(steps[:-1])[-5:])})"
 
 
-def merge(steps):
-    """One of many writes in a row to the same file stands for all."""
-    return [step for i, step in enumerate(steps) if i == 0 or step != steps[i - 1]]
-
-
-def every_point(steps):
-    return [Point(how, n) for n in range(len(steps)) for how in (KILL_BEFORE, KILL_AFTER)]
-
-
 def choose(steps, rng):
-    """Half of them among the ends of a run of equal steps."""
+    """Before or after, as chance has it; or every point there is."""
     if ALL:
-        return every_point(steps)
-    ends = {n for n, step in enumerate(steps) if n + 1 == len(steps) or steps[n + 1] != step}
-    points = every_point(steps)
-    special = [p for p in points if p.n in ends]
-    chosen = rng.sample(special, min(len(special), N_POINTS - N_POINTS // 4))
-    rest = [p for p in points if p not in chosen]
-    return chosen + rng.sample(rest, min(len(rest), N_POINTS - len(chosen)))
+        return [Point(how, n) for n in range(len(steps)) for how in (KILL_BEFORE, KILL_AFTER)]
+    return [Point(rng.choice((KILL_BEFORE, KILL_AFTER)), n) for n in sample(steps, rng, N_POINTS)]
 
 
 def wait_dead_or_idle(server):
@@ -100,18 +85,6 @@ def wait_dead_or_idle(server):
         os.close(pidfd)
         watch.close()
     return server.died()
-
-
-def last_offset(server):
-    return server.rows('SELECT coalesce(max(offset), 0) FROM glint_events')[0][0]
-
-
-def news(server, since):
-    """What the journal tells: of images, of tasks."""
-    told = ([], [])
-    for row in server.rows('SELECT event_type, priority, payload FROM glint_events WHERE offset > ? ORDER BY offset', since):
-        told[row[0].startswith('task.')].append(short(*row))
-    return told
 
 
 # -- a deed --------------------------------------------------------------------------------------------

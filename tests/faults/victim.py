@@ -16,6 +16,7 @@ LIBRARY = Path(os.environ.get('GLINT_FAULTS') or Path(BINARY).parent / 'tests' /
 WRITE, SYNC, NAME, OPEN, MEMORY, MAKE, READ = 1, 2, 4, 8, 16, 32, 64
 FILES = WRITE | SYNC | NAME | OPEN
 DURABLE = WRITE | SYNC | NAME | MAKE  # what a disk remembers
+NEVER = 1 << 40
 FAIL, SHORT, KILL_BEFORE, KILL_AFTER, HANG = range(5)
 ENOSPC, EIO, ENOMEM, EMFILE = 28, 5, 12, 24
 
@@ -52,6 +53,9 @@ class Faults:
     def struck(self):
         return struct.unpack_from('<I', self.map, 20)[0]
 
+    def countdown(self):
+        return struct.unpack_from('<q', self.map, 8)[0]
+
     def hanging(self):
         """Calls that do not come back at the moment."""
         return struct.unpack_from('<I', self.map, 28)[0]
@@ -77,6 +81,31 @@ def short(kind, priority, payload):
         assert payload['created_at'] and payload['updated_at'], payload
     text = kind if priority == 0 else f'{("", "WARN", "ERROR")[priority]} {kind}'
     return text + f"({payload['status']})" if kind == 'image.update' else text
+
+
+def merge(steps):
+    """One of many writes in a row to the same file stands for all."""
+    return [step for i, step in enumerate(steps) if i == 0 or step != steps[i - 1]]
+
+
+def sample(steps, rng, n):
+    """Some of the numbers of the steps, most of them of the last one of a run of equal steps."""
+    ends = [i for i in range(len(steps)) if i + 1 == len(steps) or steps[i + 1] != steps[i]]
+    chosen = rng.sample(ends, min(len(ends), n - n // 4))
+    rest = [i for i in range(len(steps)) if i not in chosen]
+    return sorted(chosen + rng.sample(rest, min(len(rest), n - len(chosen))))
+
+
+def last_offset(server):
+    return server.rows('SELECT coalesce(max(offset), 0) FROM glint_events')[0][0]
+
+
+def news(server, since):
+    """What the journal tells: of images, of tasks."""
+    told = ([], [])
+    for row in server.rows('SELECT event_type, priority, payload FROM glint_events WHERE offset > ? ORDER BY offset', since):
+        told[row[0].startswith('task.')].append(short(*row))
+    return told
 
 
 class Victim(Glint):
