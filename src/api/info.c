@@ -48,7 +48,7 @@ static void put_details(struct jsonw *w, const struct store *s)
 	jsonw_key(w, "chunk_size");
 	jsonw_int(w, CHUNK_SIZE);
 	jsonw_key(w, "thin_provisioning");
-	jsonw_bool(w, false);
+	jsonw_bool(w, store_is_thin(s));
 	jsonw_object_end(w);
 }
 

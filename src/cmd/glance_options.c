@@ -113,7 +113,6 @@ const struct conf_option glance_only_options[] = {
 	{"glance_store", "filesystem_store_datadirs", CONF_IGNORED, NULL,
 	 "Several directories are several stores: see [DEFAULT] enabled_backends."},
 	{"glance_store", "filesystem_store_metadata_file", CONF_IGNORED, NULL, LOCATIONS},
-	{"glance_store", "filesystem_thin_provisioning", CONF_IGNORED, NULL, "Images are stored as they come."},
 	{"glance_store", "cinder_*", CONF_IGNORED, NULL, ONLY_FILES},
 	{"glance_store", "default_swift_reference", CONF_IGNORED, NULL, ONLY_FILES},
 	{"glance_store", "http_proxy_information", CONF_IGNORED, NULL, ONLY_FILES},

@@ -65,6 +65,8 @@ static const struct conf_option own_options[] = {
 	 "An image in several stores is read from the one with the highest weight.", -1000000, 1000000},
 	{"glance_store", "filesystem_store_file_perm", CONF_INT, "0",
 	 "Permissions of image files; 0: 640.", 0, 777, .unit = "octal digits"},
+	{"glance_store", "filesystem_thin_provisioning", CONF_BOOL, "false",
+	 "Zeros of an image, 64 KiB and more, take no room on the disk (holes)."},
 
 	{"image_format", "disk_formats", CONF_LIST, "ami,ari,aki,vhd,vhdx,vmdk,raw,qcow2,vdi,iso,ploop",
 	 "Values that disk_format may have."},

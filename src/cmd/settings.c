@@ -127,6 +127,7 @@ static int load_store(struct settings *s, const char *section, struct store_conf
 	ret->directory = conf_str(s->conf, section, "filesystem_store_datadir");
 	ret->description = conf_str(s->conf, section, "store_description");
 	ret->weight = conf_int(s->conf, section, "weight");
+	ret->thin = conf_bool(s->conf, section, "filesystem_thin_provisioning");
 	return octal_digits(conf_int(s->conf, section, "filesystem_store_file_perm"), &ret->file_mode, err);
 }
 

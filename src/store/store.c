@@ -24,6 +24,7 @@ struct store {
 	const struct store_driver *driver;
 	char *id, *description, *directory; /* the last two may be NULL */
 	int64_t weight;
+	bool thin;
 	alignas(max_align_t) unsigned char state[];
 };
 
@@ -50,6 +51,7 @@ static bool copy_text(const char *from, char **to)
 static int remember(struct store *s, const struct store_config *config, struct err *err)
 {
 	s->weight = config->weight;
+	s->thin = config->thin;
 	if (copy_text(config->id ? config->id : "", &s->id) && copy_text(config->description, &s->description) &&
 	    copy_text(config->directory, &s->directory))
 		return 0;
@@ -119,6 +121,11 @@ int64_t store_weight(const struct store *s)
 const char *store_directory(const struct store *s)
 {
 	return s->directory;
+}
+
+bool store_is_thin(const struct store *s)
+{
+	return s->thin;
 }
 
 int store_create(struct store *s, const char *image_id, int64_t size_hint, struct store_writer **ret,

@@ -25,6 +25,7 @@ struct store_config {
 	const char *directory; /* file: filesystem_store_datadir */
 	int64_t file_mode;     /* file: the bits that filesystem_store_file_perm names in octal digits
 				* (640 in the configuration is 0640 here); 0 or less: 0640 */
+	bool thin;             /* file: filesystem_thin_provisioning, zeros take no room */
 };
 
 int store_open(const struct store_config *config, struct store **ret, struct err *err);
@@ -35,6 +36,7 @@ const char *store_type(const struct store *s);
 const char *store_description(const struct store *s); /* NULL: none */
 int64_t store_weight(const struct store *s);
 const char *store_directory(const struct store *s); /* of a store that has one; NULL */
+bool store_is_thin(const struct store *s);
 
 /* Begin an object for @image_id (canonical UUID, checked). @size_hint in octets, -1 unknown: a
  * store that knows it cannot hold so much refuses (ERR_TOO_LARGE). ERR_CONFLICT if an object of that

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What store.h promises, for every driver of the table. A driver without a fixture fails. */
+ * What store.h promises, for every driver of the table, and again with thin provisioning. A driver without a
+ * fixture fails. */
 #include "store/driver.h"
 
 #include <pthread.h>
@@ -50,6 +51,7 @@ static const struct fixture fixtures[] = {
 };
 
 static const struct store_driver *driver; /* the one under test */
+static bool thin;
 static struct store_config config;
 
 static const struct fixture *fixture(void)
@@ -73,7 +75,7 @@ static struct store *open_store(void)
 
 static int set_up(void **state)
 {
-	config = (struct store_config){.id = "one", .type = driver->name};
+	config = (struct store_config){.id = "one", .type = driver->name, .thin = thin};
 	fixture()->make(&config);
 	*state = open_store();
 	return 0;
@@ -456,7 +458,10 @@ int main(void)
 
 	for (size_t i = 0; store_drivers[i]; i++) {
 		driver = store_drivers[i];
-		failed += run_contract();
+		for (int t = 0; t < 2; t++) {
+			thin = t;
+			failed += run_contract();
+		}
 	}
 	return failed;
 }

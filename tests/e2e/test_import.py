@@ -28,7 +28,7 @@ def config(root, **more):
                      'node_staging_uri': f'file://{root}/staging'},
          'glance_store': {'default_backend': 'fs', 'filesystem_store_datadir': None},
          'fs': {'filesystem_store_datadir': root / 'images', 'store_description': 'the first'},
-         'fs2': {'filesystem_store_datadir': root / 'second', 'weight': '10'},
+         'fs2': {'filesystem_store_datadir': root / 'second', 'weight': '10', 'filesystem_thin_provisioning': True},
          **{section: dict(options) for section, options in REACHABLE.items()}}
     c['glint']['allow_task_import'] = 'true'
     for section, options in more.items():
@@ -550,6 +550,7 @@ def test_info(server, a, admin):
     detail = admin.get('/v2/info/stores/detail').json()['stores']
     assert [(s['id'], s['type'], s['weight']) for s in detail] == [('fs', 'file', 0), ('fs2', 'file', 10)]
     assert detail[1]['properties']['data_dir'] == str(server.root / 'second')
+    assert [s['properties']['thin_provisioning'] for s in detail] == [False, True]
     r = a.create(disk_format='raw', container_format='bare')
     assert r.headers['OpenStack-image-import-methods'] == METHODS and r.headers['OpenStack-image-store-ids'] == 'fs,fs2'
     ids = [v['id'] for v in a.get('/versions').json()['versions']]

@@ -53,6 +53,21 @@ def test_sizes(server, a, n):
     assert r.content == DATA[:n]
 
 
+@pytest.mark.parametrize('thin', [True, False])
+def test_thin_provisioning(servers, thin):
+    """Zeros take no room, and are there all the same."""
+    server = servers({'glance_store': {'filesystem_thin_provisioning': thin}})
+    data = DATA[:70_000] + bytes(3_000_000) + DATA[:5] + bytes(1_000_000)
+    a = server.client(A)
+    shown = a.show(a.new(data)['id'])
+    assert (shown['size'], shown['checksum']) == (len(data), hashlib.md5(data).hexdigest())
+    assert shown['os_hash_value'] == hashlib.sha512(data).hexdigest()
+    assert a.download(shown['id']).content == data
+    on_disk = (server.images / shown['id']).stat()
+    assert on_disk.st_size == len(data)
+    assert on_disk.st_blocks * 512 < 400_000 if thin else on_disk.st_blocks * 512 >= len(data)
+
+
 @pytest.mark.parametrize('sizes', [[1, 2, 3, 65536], [65536], [300_001], [1_000_003], [7, 100_000]])
 def test_chunked(server, a, sizes):
     image = a.new()['id']

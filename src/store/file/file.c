@@ -16,7 +16,8 @@
  * (3) Files that begin with a dot are never objects.
  *
  * No space is reserved for the size the client announces: an announcement costs nothing, and one
- * client could fill the store with it. It is compared with the free space, no more. */
+ * client could fill the store with it. It is compared with the free space, no more; and not even that in a
+ * thin store, where zeros are left out of the file and nobody knows how many there will be. */
 #include "store/driver.h"
 
 #include <dirent.h>
@@ -44,6 +45,10 @@
 /* Begin to write out after so many octets, so that the fsync() at the end finds little to do. */
 #define FLUSH_OCTETS (8 << 20)
 
+/* A thin store leaves out zeros by such pieces, at multiples of this: small enough to find most of
+ * them, large enough to keep a file in few parts. */
+#define HOLE_OCTETS (64 << 10)
+
 /* What another machine began and has not touched for so long, and nobody has locked, is nobody's:
  * a container that comes back has a new host name each time. */
 #define ABANDONED_SECONDS (24 * 60 * 60)
@@ -53,14 +58,17 @@ struct file_store {
 	char *directory; /* as configured, absolute, no slash at the end: what locations are made of */
 	char *real;      /* the same without symbolic links */
 	mode_t mode;
+	bool thin;
 	char host[HOST_MAX + 1];
 };
 
 struct file_writer {
 	const struct file_store *store;
 	int fd;
-	bool unnamed; /* the file is under @part, and that name is ours to remove */
-	int64_t written, flushed;
+	bool unnamed;    /* the file is under @part, and that name is ours to remove */
+	int64_t written; /* where the file goes on, */
+	int64_t size;    /* and where it ends: less than that after a hole */
+	int64_t flushed;
 	char name[UUID_LEN + 1];
 	char part[PART_NAME_MAX];
 };
@@ -201,6 +209,7 @@ static int file_open(void *state, const struct store_config *config, struct err 
 	r = init_mode(fs, config->file_mode, err);
 	if (r < 0)
 		return r;
+	fs->thin = config->thin;
 	init_host(fs);
 	fs->directory = tidy(config->directory); /* for the errors of the next lines */
 	fs->dir = open_directory(config->directory);
@@ -352,7 +361,7 @@ static int file_create(void *state, void *writer, const char *image_id, int64_t 
 	snprintf(w->part, sizeof(w->part), PREFIX "%s-%s" SUFFIX, fs->host, image_id);
 	if (exists(fs, w->name))
 		return conflict(err, w->name);
-	if (!has_room(fs, size_hint))
+	if (!fs->thin && !has_room(fs, size_hint))
 		return fail(err, ENOSPC, fs, w->part, "announced size");
 	return open_part(w, err);
 }
@@ -366,11 +375,8 @@ static void flush(struct file_writer *w)
 	w->flushed = w->written;
 }
 
-static int file_write(void *writer, const void *data, size_t n, struct err *err)
+static int write_octets(struct file_writer *w, const char *at, size_t n, struct err *err)
 {
-	struct file_writer *w = writer;
-	const char *at = data;
-
 	while (n > 0) {
 		ssize_t k = write(w->fd, at, n);
 
@@ -382,8 +388,64 @@ static int file_write(void *writer, const void *data, size_t n, struct err *err)
 		n -= (size_t)k;
 		w->written += k;
 	}
-	flush(w);
+	w->size = w->written;
 	return 0;
+}
+
+static int skip_octets(struct file_writer *w, size_t n, struct err *err)
+{
+	if (lseek(w->fd, (off_t)n, SEEK_CUR) < 0)
+		return fail(err, errno, w->store, w->part, "seek");
+	w->written += (int64_t)n;
+	return 0;
+}
+
+/* All of it, compared with itself one octet on. */
+static bool is_zero(const char *at, size_t n)
+{
+	return at[0] == 0 && memcmp(at, at + 1, n - 1) == 0;
+}
+
+/* Is there a whole piece of zeros at @at, to be left out? */
+static bool is_hole(const char *at, size_t n)
+{
+	return n >= HOLE_OCTETS && is_zero(at, HOLE_OCTETS);
+}
+
+/* What is written and what is left out in turn, each as long as it gets. */
+static int write_thin(struct file_writer *w, const char *at, size_t n, struct err *err)
+{
+	size_t run = (size_t)(-w->written & (HOLE_OCTETS - 1)); /* up to the first whole piece */
+	int r = 0;
+
+	run = run < n ? run : n;
+	while (r == 0 && n > 0) {
+		bool hole = run == 0 && is_hole(at, n);
+
+		while (run < n && is_hole(at + run, n - run) == hole)
+			run = n - run < HOLE_OCTETS ? n : run + HOLE_OCTETS;
+		r = hole ? skip_octets(w, run, err) : write_octets(w, at, run, err);
+		at += run;
+		n -= run;
+		run = 0;
+	}
+	return r;
+}
+
+static int file_write(void *writer, const void *data, size_t n, struct err *err)
+{
+	struct file_writer *w = writer;
+	int r = w->store->thin ? write_thin(w, data, n, err) : write_octets(w, data, n, err);
+
+	if (r == 0)
+		flush(w);
+	return r;
+}
+
+/* A hole at the end is none yet: nothing has been written behind it. */
+static int end_hole(struct file_writer *w)
+{
+	return w->size < w->written ? ftruncate(w->fd, w->written) : 0;
 }
 
 /* Give the file its name if the name is free. On failure errno says why. */
@@ -411,6 +473,8 @@ static int file_commit(void *writer, char **ret_url, struct err *err)
 
 	if (!url)
 		return err_nomem(err);
+	if (end_hole(w) < 0)
+		return fail(err, errno, fs, w->part, "ftruncate");
 	if (fsync(w->fd) < 0)
 		return fail(err, errno, fs, w->part, "fsync");
 	if (publish(w) < 0)

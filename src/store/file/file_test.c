@@ -61,6 +61,16 @@ int fsync(int fd)
 	return is_failing() ? -1 : (int)syscall(SYS_fsync, fd);
 }
 
+int ftruncate(int fd, off_t size)
+{
+	return is_failing() ? -1 : (int)syscall(SYS_ftruncate, fd, size);
+}
+
+off_t lseek(int fd, off_t offset, int whence)
+{
+	return is_failing() ? -1 : (off_t)syscall(SYS_lseek, fd, offset, whence);
+}
+
 int fchmod(int fd, mode_t mode)
 {
 	return is_failing() ? -1 : (int)syscall(SYS_fchmod, fd, mode);
@@ -718,6 +728,136 @@ static void sweep_leaves_the_living(void **state)
 	assert_true(is_there(ID));
 }
 
+/*
+ * Thin provisioning
+ */
+
+#define PIECE ((size_t)64 << 10)
+
+static struct store *open_thin(void)
+{
+	struct store_config config = {.id = "thin", .type = "file", .directory = directory, .thin = true};
+	struct store *s = NULL;
+
+	assert_int_equal(store_open(&config, &s, NULL), 0);
+	return s;
+}
+
+/* @data in pieces of @step, without a look at the result. */
+static int put_in_steps(struct store *s, const char *data, size_t n, size_t step, struct err *err)
+{
+	AUTO(store_abort_p) struct store_writer *w = NULL;
+	AUTO(free_p) char *url = NULL;
+	int r;
+
+	r = store_create(s, ID, (int64_t)n, &w, err);
+	for (size_t at = 0; r == 0 && at < n; at += step)
+		r = store_write(w, data + at, n - at < step ? n - at : step, err);
+	return r < 0 ? r : store_commit(&w, &url, err);
+}
+
+/* What is there must be @data. Returns the octets it takes on the disk. */
+static size_t expect_data(const char *data, size_t n)
+{
+	AUTO(free_p) char *got = malloc(n + 1);
+	FILE *f = fopen(in_directory(ID), "re");
+	struct stat st;
+
+	assert_non_null(f);
+	assert_int_equal(fread(got, 1, n + 1, f), n);
+	assert_int_equal(fstat(fileno(f), &st), 0);
+	fclose(f);
+	assert_memory_equal(got, data, n);
+	return (size_t)st.st_blocks * 512;
+}
+
+/* ... which must be those of all but @n_holes pieces. */
+static void expect_thin(const char *data, size_t n, size_t n_holes)
+{
+	size_t taken = expect_data(data, n), least = n - n_holes * PIECE;
+
+	assert_true(taken >= least);
+	assert_true(taken < least + PIECE / 2 || (least == 0 && taken == 0));
+}
+
+/* Pieces of data (x), of zeros (0), of zeros with one octet at the end (1), and ends that are none. */
+static void zeros_take_no_room(void **state)
+{
+	static const struct {
+		const char *pieces;
+		size_t rest, n_holes;
+	} cases[] = {
+		{"0", 0, 1},   {"0000", 0, 4}, {"x0", 0, 1},   {"0x", 0, 1},      {"x00x00", 0, 4},
+		{"000", 1, 3}, {"x0", 100, 1}, {"1101", 0, 1}, {"0x0x0x0", 9, 4}, {"00001", 4095, 4},
+	};
+	AUTO(store_close_p) struct store *s = open_thin();
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		size_t n = strlen(cases[i].pieces) * PIECE + cases[i].rest;
+		AUTO(free_p) char *data = calloc(1, n);
+
+		for (size_t k = 0; cases[i].pieces[k]; k++) {
+			memset(data + k * PIECE, cases[i].pieces[k] == 'x' ? 7 : 0, PIECE);
+			data[(k + 1) * PIECE - 1] = (char)(cases[i].pieces[k] != '0');
+		}
+		for (size_t step = PIECE; step <= 4 * PIECE; step *= 2) {
+			assert_int_equal(put_in_steps(s, data, n, step, NULL), 0);
+			expect_thin(data, n, cases[i].n_holes);
+			assert_int_equal(store_remove(s, url_of(ID), NULL), 0);
+		}
+	}
+}
+
+/* However the octets are cut into pieces, they are the same in the end. */
+static void thin_in_odd_pieces(void **state)
+{
+	AUTO(store_close_p) struct store *s = open_thin();
+	const size_t n = 5 * PIECE + 77;
+	AUTO(free_p) char *data = calloc(1, n);
+
+	assert_non_null(data);
+	data[0] = data[2 * PIECE - 1] = data[4 * PIECE] = 1;
+	for (size_t step = 1000; step < n; step += step / 2 + 1) {
+		assert_int_equal(put_in_steps(s, data, n, step, NULL), 0);
+		(void)expect_data(data, n);
+		assert_int_equal(store_remove(s, url_of(ID), NULL), 0);
+	}
+}
+
+static void only_thin_stores_leave_zeros_out(void **state)
+{
+	AUTO(free_p) char *data = calloc(4, PIECE);
+
+	assert_int_equal(put_in_steps(*state, data, 4 * PIECE, PIECE, NULL), 0);
+	expect_thin(data, 4 * PIECE, 0);
+}
+
+static void each_call_of_a_thin_store_fails(void **state)
+{
+	AUTO(store_close_p) struct store *s = open_thin();
+	AUTO(free_p) char *data = calloc(3, PIECE);
+	unsigned n = 0;
+
+	fail_errno = ENOSPC;
+	memset(data, 1, PIECE);
+	for (;; n++) {
+		struct err err = {0};
+		int r;
+
+		fail_in = (int)n;
+		r = put_in_steps(s, data, 3 * PIECE, 3 * PIECE, &err);
+		if (fail_in >= 0) {
+			assert_int_equal(r, 0);
+			break;
+		}
+		fail_in = -1;
+		assert_int_equal(r, ERR_TOO_LARGE);
+		assert_int_equal(n_entries(), 0);
+	}
+	assert_true(n >= 5); /* chmod, write, seek, truncate, sync ... */
+	expect_thin(data, 3 * PIECE, 2);
+}
+
 /* A writer that dies without a word. */
 static void sweep_after_kill(void **state)
 {
@@ -773,6 +913,10 @@ int main(void)
 		TEST(sweep_leaves_the_rest),
 		TEST(sweep_leaves_the_living),
 		TEST(sweep_after_kill),
+		TEST(zeros_take_no_room),
+		TEST(thin_in_odd_pieces),
+		TEST(only_thin_stores_leave_zeros_out),
+		TEST(each_call_of_a_thin_store_fails),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
