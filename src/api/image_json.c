@@ -77,13 +77,8 @@ static void put_stores(struct jsonw *w, const struct image *image)
 		put_str(w, "stores", buf_cstr(&stores));
 }
 
-/* Where an image lies is only told where stores have names, and of a deactivated one only to admins. */
-static bool shows_stores(const struct image *image, const struct call *c)
-{
-	return stores_have_names(c->api->config.stores) && (image->status != IMAGE_DEACTIVATED || who_is_admin(&c->who));
-}
-
-void image_json(struct jsonw *w, const struct image *image, const struct call *c)
+/* Without its end. */
+static void put_image(struct jsonw *w, const struct image *image)
 {
 	jsonw_object(w);
 	for (size_t i = 0; i < image->n_properties; i++)
@@ -111,7 +106,53 @@ void image_json(struct jsonw *w, const struct image *image, const struct call *c
 	put_link(w, "self", image->id, "");
 	put_link(w, "file", image->id, "/file");
 	put_str(w, "schema", "/v2/schemas/image");
-	if (shows_stores(image, c))
+}
+
+/* -- as a text ------------------------------------------------------------------------------------- */
+
+/* What a text begins with: the object without its end, then the stores, which not everybody is told. */
+struct text_head {
+	uint32_t n_object;
+	bool is_deactivated;
+};
+
+void image_json_text(struct buf *out, const struct image *image)
+{
+	struct text_head head = {.is_deactivated = image->status == IMAGE_DEACTIVATED};
+	size_t start = out->len;
+	struct jsonw w = jsonw_to(out);
+
+	buf_add(out, &head, sizeof(head));
+	put_image(&w, image);
+	head.n_object = (uint32_t)(out->len - start - sizeof(head));
+	put_stores(&w, image);
+	if (!out->failed)
+		memcpy(out->data + start, &head, sizeof(head));
+}
+
+/* Where an image lies is only told where stores have names, and of a deactivated one only to admins. */
+static bool shows_stores(bool is_deactivated, const struct call *c)
+{
+	return stores_have_names(c->api->config.stores) && (!is_deactivated || who_is_admin(&c->who));
+}
+
+void image_json_of_text(struct jsonw *w, const char *text, size_t n, const struct call *c)
+{
+	struct text_head head;
+
+	memcpy(&head, text, sizeof(head));
+	if (!shows_stores(head.is_deactivated, c))
+		n = sizeof(head) + head.n_object;
+	jsonw_raw(w, text + sizeof(head), n - sizeof(head));
+	buf_addc(w->out, '}');
+}
+
+/* -- at once --------------------------------------------------------------------------------------- */
+
+void image_json(struct jsonw *w, const struct image *image, const struct call *c)
+{
+	put_image(w, image);
+	if (shows_stores(image->status == IMAGE_DEACTIVATED, c))
 		put_stores(w, image);
 	jsonw_object_end(w);
 }

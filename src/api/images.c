@@ -109,7 +109,7 @@ struct page {
 	const struct call *call;
 };
 
-static int add_row(void *cls, const struct image *image, struct err *err)
+static int add_row(void *cls, const char *id, const char *text, size_t n, struct err *err)
 {
 	struct page *page = cls;
 
@@ -118,8 +118,8 @@ static int add_row(void *cls, const struct image *image, struct err *err)
 		return 1;
 	}
 	page->n++;
-	memcpy(page->last_id, image->id, sizeof(page->last_id));
-	image_json(&page->w, image, page->call);
+	memcpy(page->last_id, id, sizeof(page->last_id));
+	image_json_of_text(&page->w, text, n, page->call);
 	return page->out->failed ? err_nomem(err) : 0;
 }
 
@@ -139,7 +139,7 @@ static int fill_page(struct call *c, struct page *page, struct image_query *quer
 	page->limit = query->limit;
 	if (query->limit > 0)
 		query->limit++;
-	return service_list(c->api->service, &c->who, query, brief, add_row, page, &c->err);
+	return service_list(c->api->service, &c->who, query, brief, image_json_text, add_row, page, &c->err);
 }
 
 static int list(struct call *c, struct buf *body, bool brief)

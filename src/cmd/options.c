@@ -161,6 +161,8 @@ static const struct conf_option own_options[] = {
 	{"glint", "journal_max_size", CONF_INT, "1024",
 	 "Delivered notifications are kept up to this size together. What is not delivered is kept whatever "
 	 "its size.", 1, 1048576, .unit = "MiB"},
+	{"glint", "image_cache_size", CONF_INT, "8",
+	 "Memory in which what lists show of images is kept ready; 0: none.", 0, 65536, .unit = "MiB"},
 	{"glint", "max_connections", CONF_INT, "20000",
 	 "Connections at a time; further ones wait.", 1, 1000000},
 	{"glint", "max_workers", CONF_INT, "64", "Threads for requests that change something.", 1, 1024},

@@ -196,7 +196,8 @@ static int open_parts(struct server *s, struct err *err)
 
 	if ((r = open_metrics(s, err)) < 0 || (r = settings_make_data_dir(set, err)) < 0 ||
 	    (r = take_lock(s, err)) < 0 || (r = db_open(set->database_url, &s->db, err)) < 0 ||
-	    (r = db_watch(s->db, s->metrics, err)) < 0 || (r = open_stores(s, err)) < 0 ||
+	    (r = db_watch(s->db, s->metrics, err)) < 0 ||
+	    (r = db_keep_texts(s->db, set->image_cache_bytes, err)) < 0 || (r = open_stores(s, err)) < 0 ||
 	    (r = notify_new(s->db, &set->notify, &s->notify, err)) < 0 ||
 	    (r = service_new(s->db, s->stores, s->notify, &set->service, &s->service, err)) < 0 ||
 	    (r = api_new(s->service, &set->api, &s->api, err)) < 0)

@@ -62,6 +62,7 @@ static int load_paths(struct settings *s, const struct location_args *args, stru
 
 	if (r < 0)
 		return r;
+	s->image_cache_bytes = (size_t)conf_int(s->conf, "glint", "image_cache_size") << 20;
 	s->database_url = database;
 	if (!database) {
 		s->database_url = print(s, "sqlite:///%s/glint.sqlite%s", s->data_dir, "");

@@ -24,6 +24,7 @@ struct settings {
 	struct arena arena;
 	unsigned n_warnings;
 
+	size_t image_cache_bytes;
 	const char *data_dir, *database_url, *listen, *log_path, *node;
 	bool debug, needs_data_dir; /* something lives in data_dir by default */
 	int64_t shutdown_timeout_us;

@@ -171,6 +171,17 @@ int db_image_list(struct db_tx *tx, const struct image_query *q, db_image_fn *fn
 	return tx->driver->image_list(tx, q, fn, cls, err);
 }
 
+int db_image_list_texts(struct db_tx *tx, const struct image_query *q, db_render_fn *render, db_text_fn *fn,
+			void *cls, struct err *err)
+{
+	return tx->driver->image_list_texts(tx, q, render, fn, cls, err);
+}
+
+int db_keep_texts(struct db *db, size_t max_bytes, struct err *err)
+{
+	return db->driver->keep_texts(db, max_bytes, err);
+}
+
 int db_member_get(struct db_tx *tx, const char *image_id, const char *member_id, struct arena *a,
 		  struct image_member *ret, struct err *err)
 {

@@ -14,6 +14,7 @@
 #include "image/query.h"
 #include "task/query.h"
 
+struct buf;
 struct db;
 struct db_tx;
 struct err;
@@ -77,6 +78,18 @@ typedef int db_image_fn(void *cls, const struct image *img, struct err *err);
 
 /* The page that @q asks for. ERR_INVALID if the marker is not an image the caller can see. */
 int db_image_list(struct db_tx *tx, const struct image_query *q, db_image_fn *fn, void *cls, struct err *err);
+
+/* What a caller makes of an image: of the same one always the same, whoever asks. */
+typedef void db_render_fn(struct buf *out, const struct image *img);
+/* Called for each row in order with what @render made of it; @text lives for the call. Return as above. */
+typedef int db_text_fn(void *cls, const char *id, const char *text, size_t n, struct err *err);
+
+/* The page that @q asks for, as texts. The driver may keep them (db_keep_texts) and hand them out again as long
+ * as the image is what it was when @render saw it, down to the last tag, whoever changed it. */
+int db_image_list_texts(struct db_tx *tx, const struct image_query *q, db_render_fn *render, db_text_fn *fn,
+			void *cls, struct err *err);
+/* Use up to @max_bytes of memory for it; none is used unless asked for. Before the first transaction. */
+int db_keep_texts(struct db *db, size_t max_bytes, struct err *err);
 
 /* -- members ----------------------------------------------------------------------------------- */
 

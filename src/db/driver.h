@@ -56,6 +56,10 @@ struct db_driver {
 	int (*image_list)(struct db_tx *tx, const struct image_query *q, db_image_fn *fn, void *cls,
 			  struct err *err);
 
+	int (*image_list_texts)(struct db_tx *tx, const struct image_query *q, db_render_fn *render,
+				db_text_fn *fn, void *cls, struct err *err);
+	int (*keep_texts)(struct db *db, size_t max_bytes, struct err *err); /* may keep none */
+
 	int (*member_get)(struct db_tx *tx, const char *image_id, const char *member_id, struct arena *a,
 			  struct image_member *ret, struct err *err);
 	int (*member_list)(struct db_tx *tx, const char *image_id, const char *only, db_member_fn *fn,

@@ -14,8 +14,8 @@ int service_show(struct service *svc, const struct who *who, const char *id, str
 	return r;
 }
 
-int service_list(struct service *svc, const struct who *who, struct image_query *query, bool brief, db_image_fn *fn,
-		 void *cls, struct err *err)
+int service_list(struct service *svc, const struct who *who, struct image_query *query, bool brief,
+		 db_render_fn *render, db_text_fn *fn, void *cls, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
 	int r;
@@ -29,5 +29,5 @@ int service_list(struct service *svc, const struct who *who, struct image_query 
 	r = db_begin(svc->db, brief ? DB_READ_BRIEF : DB_READ, &tx, err);
 	if (r < 0)
 		return r;
-	return db_image_list(tx, query, fn, cls, err);
+	return db_image_list_texts(tx, query, render, fn, cls, err);
 }

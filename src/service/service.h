@@ -71,9 +71,10 @@ int service_create(struct service *svc, const struct who *who, struct image *dra
 int service_show(struct service *svc, const struct who *who, const char *id, struct arena *a,
 		 struct image *ret, struct err *err);
 
-/* @query: parsed; who asks is filled in here. @brief: ERR_TOO_LONG rather than take its time (db.h). */
-int service_list(struct service *svc, const struct who *who, struct image_query *query, bool brief, db_image_fn *fn,
-		 void *cls, struct err *err);
+/* @query: parsed; who asks is filled in here. @brief: ERR_TOO_LONG rather than take its time. Images come as
+ * the texts that @render makes of them (db.h). */
+int service_list(struct service *svc, const struct who *who, struct image_query *query, bool brief,
+		 db_render_fn *render, db_text_fn *fn, void *cls, struct err *err);
 
 /* *ret: the image as it is now. An empty patch changes nothing and emits nothing. */
 int service_update(struct service *svc, const struct who *who, const char *id, const struct patch *patch,

@@ -67,7 +67,7 @@ static bool ask_thread(struct checkpointer *cp)
 	return cp->running;
 }
 
-/* After each commit, in the thread that commits. Whatever it returned but OK would look like a
+/* After each commit that wrote, in the thread that commits. Whatever it returned but OK would look like a
  * failed commit. */
 static int on_commit(void *cls, sqlite3 *handle, const char *schema, int n_pages)
 {
@@ -75,6 +75,7 @@ static int on_commit(void *cls, sqlite3 *handle, const char *schema, int n_pages
 	int step = n_pages / STEP_PAGES;
 	bool grown = step > cp->last_step;
 
+	cp->writer->last_frame = n_pages;
 	cp->last_step = step;
 	if (grown && (!ask_thread(cp) || step >= STEPS_INLINE))
 		move_pages(handle);
@@ -100,7 +101,8 @@ void checkpointer_done(struct checkpointer *cp)
 	(void)pthread_mutex_destroy(&cp->lock);
 }
 
-void checkpointer_watch(struct checkpointer *cp, struct conn *writer)
+void checkpointer_watch(struct checkpointer *cp, struct writer *w)
 {
-	(void)sqlite3_wal_hook(writer->handle, on_commit, cp);
+	cp->writer = w;
+	(void)sqlite3_wal_hook(w->conn->handle, on_commit, cp);
 }

@@ -27,7 +27,7 @@ static int path_of(const char *location, char **ret, struct err *err)
 
 static int open_parts(struct sqlite_db *db, struct err *err)
 {
-	int r = writer_init(&db->writer, &db->base, db->path, err);
+	int r = writer_init(&db->writer, &db->base, &db->texts, db->path, err);
 
 	if (r < 0)
 		return r;
@@ -37,8 +37,9 @@ static int open_parts(struct sqlite_db *db, struct err *err)
 	r = readers_init(&db->readers, err);
 	if (r < 0)
 		return r;
+	state_source_open(&db->states, db->writer.conn);
 	checkpointer_init(&db->checkpointer, db->path);
-	checkpointer_watch(&db->checkpointer, db->writer.conn);
+	checkpointer_watch(&db->checkpointer, &db->writer);
 	return 0;
 }
 
@@ -49,6 +50,7 @@ static int sqlite_open(const char *location, struct db **ret, struct err *err)
 
 	if (!db)
 		return err_nomem(err);
+	texts_init(&db->texts, &db->states);
 	r = path_of(location, &db->path, err);
 	if (r == 0) {
 		r = open_parts(db, err);
@@ -56,6 +58,7 @@ static int sqlite_open(const char *location, struct db **ret, struct err *err)
 			writer_done(&db->writer);
 	}
 	if (r < 0) {
+		texts_done(&db->texts);
 		free(db->path);
 		free(db);
 		return r;
@@ -72,8 +75,16 @@ static void sqlite_close(struct db *base)
 	checkpointer_done(&db->checkpointer);
 	readers_done(&db->readers);
 	writer_done(&db->writer);
+	texts_done(&db->texts);
 	free(db->path);
 	free(db);
+}
+
+static int sqlite_keep_texts(struct db *base, size_t max_bytes, struct err *err)
+{
+	struct sqlite_db *db = (struct sqlite_db *)base;
+
+	return texts_limit(&db->texts, max_bytes, err);
 }
 
 /* -- transactions ------------------------------------------------------------------------------- */
@@ -88,6 +99,7 @@ static int begin_read(struct sqlite_db *db, struct sqlite_tx *tx, struct err *er
 		return r;
 	tx->conn->doomed = tx->conn->lost = false;
 	tx->conn->ticks_left = tx->mode == DB_READ_BRIEF ? BRIEF_TICKS : -1;
+	tx->has_before = state_read(&db->states, &tx->before);
 	r = conn_run(tx->conn, "BEGIN", err);
 	if (r < 0)
 		readers_give_back(&db->readers, tx->conn);
@@ -191,6 +203,8 @@ const struct db_driver db_driver_sqlite = {
 	.location_add = sqlite_location_add,
 	.location_remove = sqlite_location_remove,
 	.image_list = sqlite_image_list,
+	.image_list_texts = sqlite_image_list_texts,
+	.keep_texts = sqlite_keep_texts,
 	.member_get = sqlite_member_get,
 	.member_list = sqlite_member_list,
 	.member_count = sqlite_member_count,

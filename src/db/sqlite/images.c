@@ -17,6 +17,13 @@
 
 #include "base/buf.h"
 
+/* Before anybody can see it. */
+static void note_change(struct db_tx *tx, const char *id)
+{
+	if (strlen(id) == UUID_LEN)
+		texts_change(&((struct sqlite_tx *)tx)->db->texts, id);
+}
+
 static int not_found(const char *id, struct err *err)
 {
 	return err_set(err, ERR_NOT_FOUND, "No image found with ID %.64s", id);
@@ -492,7 +499,7 @@ static int insert_row(struct conn *c, const struct image *img, struct err *err)
 int sqlite_image_insert(struct db_tx *tx, const struct image *img, struct err *err)
 {
 	struct conn *c = tx_conn(tx);
-	int r = insert_row(c, img, err);
+	int r = insert_row(c, img, err); /* its id is new: nothing is kept of it */
 
 	for (size_t i = 0; r == 0 && i < img->n_properties; i++)
 		r = put_property(c, img->id, &img->properties[i], img->created_at, err);
@@ -541,8 +548,10 @@ int sqlite_image_update(struct db_tx *tx, const struct image *before, const stru
 			struct err *err)
 {
 	struct conn *c = tx_conn(tx);
-	int r = update_row(c, before, after, err);
+	int r;
 
+	note_change(tx, after->id);
+	r = update_row(c, before, after, err);
 	if (r == 0)
 		r = update_properties(c, before, after, err);
 	if (r == 0)
@@ -580,8 +589,10 @@ int sqlite_image_delete(struct db_tx *tx, const char *id, int64_t now, struct er
 					" updated_at = ?1, status = 'deleted'"
 					" WHERE image_id = ?2 AND +deleted = 0";
 	static const char *const all[] = {properties, tags, members, locations};
-	int r = delete_row(tx_conn(tx), id, now, err);
+	int r;
 
+	note_change(tx, id);
+	r = delete_row(tx_conn(tx), id, now, err);
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(all); i++)
 		r = mark_deleted(tx_conn(tx), all[i], now, id, NULL, err);
 	return r;
@@ -594,8 +605,10 @@ int sqlite_location_add(struct db_tx *tx, const char *image_id, const char *url,
 				  " (image_id, value, meta_data, status, created_at, updated_at, deleted)"
 				  " VALUES (?1, ?2, ?3, 'active', ?4, ?4, 0)";
 	AUTO(query_done) struct query q = {0};
-	int r = query_open(tx_conn(tx), sql, &q, err);
+	int r;
 
+	note_change(tx, image_id);
+	r = query_open(tx_conn(tx), sql, &q, err);
 	if (r < 0)
 		return r;
 	bind_text(&q, image_id);
@@ -612,8 +625,10 @@ int sqlite_location_remove(struct db_tx *tx, const char *image_id, const char *u
 	static const char sql[] = "UPDATE image_locations SET deleted = 1, deleted_at = ?1, updated_at = ?1,"
 				  " status = 'deleted' WHERE image_id = ?2 AND value = ?3 AND +deleted = 0";
 	AUTO(query_done) struct query q = {0};
-	int r = query_open(tx_conn(tx), sql, &q, err);
+	int r;
 
+	note_change(tx, image_id);
+	r = query_open(tx_conn(tx), sql, &q, err);
 	if (r < 0)
 		return r;
 	bind_time(&q, now);

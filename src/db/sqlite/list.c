@@ -2,7 +2,7 @@
  * db/sqlite/list.c -- a page of images: list_sql.c says of which branches it is made, here they are run
  * side by side and the foremost of their rows taken, until the page is full. A branch gives only what an
  * index has; the image's own row, its properties and tags come by one prepared statement each: in one
- * process that costs less than gathering them. */
+ * process that costs less than gathering them. Of what is asked for as text, most is in memory (texts.c). */
 #include "db/sqlite/sqlite.h"
 
 #include <string.h>
@@ -149,6 +149,17 @@ static size_t foremost(const struct hand *h)
 
 /* -- a row ----------------------------------------------------------------------------------------- */
 
+/* What becomes of the rows: they are given as images, or as texts. */
+struct page {
+	struct sqlite_tx *tx;
+	const struct image_query *iq;
+	db_image_fn *image;
+	db_render_fn *render;
+	db_text_fn *text;
+	void *cls;
+	uint64_t generation; /* see texts_enter() */
+};
+
 static int load(struct conn *c, bool with_locations, struct query *row, struct arena *a, struct image *ret,
 		struct err *err)
 {
@@ -163,10 +174,10 @@ static int load(struct conn *c, bool with_locations, struct query *row, struct a
 	return r;
 }
 
-static int hand_over(struct conn *c, const struct image_query *iq, int64_t rowid, db_image_fn *fn, void *cls,
-		     struct err *err)
+static int load_and_give(const struct page *p, int64_t rowid, db_image_fn *fn, void *cls, struct err *err)
 {
 	static const char sql[] = "SELECT " IMAGE_COLUMNS " FROM images AS i WHERE i.rowid = ?";
+	struct conn *c = p->tx->conn;
 	AUTO(arena_done) struct arena a = {0};
 	AUTO(query_done) struct query q = {0};
 	struct image img;
@@ -178,11 +189,51 @@ static int hand_over(struct conn *c, const struct image_query *iq, int64_t rowid
 	r = query_next(&q, err);
 	if (r <= 0)
 		return r;
-	r = load(c, iq->with_locations, &q, &a, &img, err);
+	r = load(c, p->iq->with_locations, &q, &a, &img, err);
 	return r < 0 ? r : fn(cls, &img, err);
 }
 
-static int run_page(struct hand *h, struct conn *c, db_image_fn *fn, void *cls, struct err *err)
+static int render_and_keep(void *cls, const struct image *img, struct err *err)
+{
+	struct page *p = cls;
+	AUTO(buf_done) struct buf out = {0};
+	struct text *text;
+	int r;
+
+	p->render(&out, img);
+	text = out.failed ? NULL : text_new(img->id, p->render, p->iq->with_locations, buf_cstr(&out), out.len);
+	if (!text)
+		return err_nomem(err);
+	texts_add(&p->tx->db->texts, p->generation, text);
+	r = p->text(p->cls, text->id, text->data, text->n, err);
+	text_unref(text);
+	return r;
+}
+
+static int give_text(struct page *p, const char *id, int64_t rowid, struct err *err)
+{
+	struct text *text = NULL;
+	int r;
+
+	if (id && strlen(id) == UUID_LEN)
+		text = texts_take(&p->tx->db->texts, p->generation, id, p->render, p->iq->with_locations);
+	if (!text)
+		return load_and_give(p, rowid, render_and_keep, p, err);
+	r = p->text(p->cls, text->id, text->data, text->n, err);
+	text_unref(text);
+	return r;
+}
+
+static int give(struct page *p, const struct query *row, struct err *err)
+{
+	if (p->image)
+		return load_and_give(p, column_int(row, 0), p->image, p->cls, err);
+	return give_text(p, column_text(row, 1), column_int(row, 0), err);
+}
+
+/* -- the page -------------------------------------------------------------------------------------- */
+
+static int run_page(struct page *p, struct hand *h, struct err *err)
 {
 	int64_t n_left = h->iq->limit;
 	int r = 0;
@@ -193,7 +244,7 @@ static int run_page(struct hand *h, struct conn *c, db_image_fn *fn, void *cls, 
 		if (rowid != h->last) { /* what is in several branches stands at their front at once */
 			h->last = rowid;
 			n_left--;
-			r = hand_over(c, h->iq, rowid, fn, cls, err);
+			r = give(p, &h->branches[i], err);
 		}
 		if (r == 0)
 			r = draw(h, i, err);
@@ -201,9 +252,10 @@ static int run_page(struct hand *h, struct conn *c, db_image_fn *fn, void *cls, 
 	return r;
 }
 
-int sqlite_image_list(struct db_tx *tx, const struct image_query *iq, db_image_fn *fn, void *cls,
-		      struct err *err)
+static int list(struct page *p, struct err *err)
 {
+	const struct image_query *iq = p->iq;
+	struct conn *c = p->tx->conn;
 	AUTO(arena_done) struct arena a = {0};
 	AUTO(list_sql_done) struct list_sql sql = {0};
 	AUTO(query_done) struct query marker = {0};
@@ -212,12 +264,32 @@ int sqlite_image_list(struct db_tx *tx, const struct image_query *iq, db_image_f
 	int r;
 
 	if (iq->marker) {
-		r = find_marker(tx_conn(tx), iq, &marker, nulls, err);
+		r = find_marker(c, iq, &marker, nulls, err);
 		if (r < 0)
 			return r;
 	}
 	if (!list_sql_build(iq, iq->marker ? nulls : NULL, &a, &sql))
 		return err_nomem(err);
-	r = hand_open(&h, tx_conn(tx), &sql, &marker, err);
-	return r < 0 ? r : run_page(&h, tx_conn(tx), fn, cls, err);
+	r = hand_open(&h, c, &sql, &marker, err);
+	if (r < 0)
+		return r;
+	if (h.n > 0 && p->tx->has_before) /* by now the snapshot is taken */
+		p->generation = texts_enter(&p->tx->db->texts, &p->tx->before);
+	return run_page(p, &h, err);
+}
+
+int sqlite_image_list(struct db_tx *tx, const struct image_query *iq, db_image_fn *fn, void *cls,
+		      struct err *err)
+{
+	struct page p = {.tx = (struct sqlite_tx *)tx, .iq = iq, .image = fn, .cls = cls};
+
+	return list(&p, err);
+}
+
+int sqlite_image_list_texts(struct db_tx *tx, const struct image_query *iq, db_render_fn *render,
+			    db_text_fn *fn, void *cls, struct err *err)
+{
+	struct page p = {.tx = (struct sqlite_tx *)tx, .iq = iq, .render = render, .text = fn, .cls = cls};
+
+	return list(&p, err);
 }

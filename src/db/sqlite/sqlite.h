@@ -3,17 +3,41 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "db/driver.h"
 #include "db/sqlite/conn.h"
 
 struct sqlite_db;
 
+/* state.c: names for the states of the database. */
+#define STATE_WORDS 12
+
+struct db_state {
+	uint32_t word[STATE_WORDS];
+};
+
+struct state_source {
+	const volatile _Atomic uint32_t *words; /* of SQLite's shared memory; NULL: states have no names */
+};
+
+/* @writer is open and stays open as long as @s is used. */
+void state_source_open(struct state_source *s, struct conn *writer);
+/* The state as of now. False: it is changing, or has no name. */
+bool state_read(const struct state_source *s, struct db_state *ret);
+bool state_equal(const struct db_state *a, const struct db_state *b);
+/* Does @after name the state right behind @before, made by the commit that ended with @last_frame? */
+bool state_is_next(const struct db_state *before, const struct db_state *after, int last_frame);
+
 struct sqlite_tx {
 	struct db_tx base;
 	struct sqlite_db *db;
 	struct conn *conn;
 	enum db_mode mode;
+
+	/* Reading: */
+	struct db_state before; /* there was this state when we began */
+	bool has_before;
 
 	/* DB_WRITE, under writer.lock: */
 	struct sqlite_tx *next; /* in one of the writer's two queues */
@@ -33,10 +57,63 @@ struct tx_queue {
 	struct sqlite_tx *first, *last;
 };
 
+/* texts.c: what pages of the list show of their images, in memory. */
+#define TEXTS_MAX_CHANGING 64
+
+struct text {
+	struct text *chain, *newer, *older;
+	atomic_uint n_refs;
+	db_render_fn *render; /* who made it, and of what */
+	bool with_locations;
+	char id[UUID_LEN + 1];
+	size_t n;
+	char data[];
+};
+
+struct texts {
+	const struct state_source *source;
+	pthread_mutex_t lock;
+	struct text **buckets; /* NULL: nothing is kept */
+	size_t n_buckets, n_bytes, max_bytes;
+	uint64_t key[2];
+	struct text *newest, *oldest; /* by their last use */
+
+	struct db_state state; /* that all of them are of, if known */
+	bool known;
+	uint64_t generation;
+
+	/* The batch of our writer that is open. */
+	bool writing;
+	char changing[TEXTS_MAX_CHANGING][UUID_LEN];
+	size_t n_changing; /* more than there is room for: nobody knows which */
+};
+
+void texts_init(struct texts *t, const struct state_source *source);
+void texts_done(struct texts *t);
+int texts_limit(struct texts *t, size_t max_bytes, struct err *err); /* once; until then nothing is kept */
+
+struct text *text_new(const char *id, db_render_fn *render, bool with_locations, const char *data, size_t n);
+void text_unref(struct text *text); /* NULL is fine */
+
+/* For a reader whose snapshot has been taken since @before was the state of the database: what to hand to
+ * the two below. 0: nothing can be taken or added. */
+uint64_t texts_enter(struct texts *t, const struct db_state *before);
+struct text *texts_take(struct texts *t, uint64_t generation, const char *id, db_render_fn *render,
+			bool with_locations); /* a reference; NULL: there is none */
+void texts_add(struct texts *t, uint64_t generation, struct text *text); /* takes a reference of its own */
+
+/* Around each transaction of the writer's connection: it has begun, it has changed something of an image, it has
+ * ended. @last_frame: where in the log its commit ended; 0 if it wrote nothing. */
+void texts_batch_begin(struct texts *t);
+void texts_change(struct texts *t, const char *id);
+void texts_batch_end(struct texts *t, bool committed, int last_frame);
+
 /* writer.c: the one connection that writes, and the batch of transactions it has open. */
 struct writer {
 	const struct db *db; /* whose commits are observed */
+	struct texts *texts;
 	struct conn *conn;
+	int last_frame; /* of the last commit, if it wrote any */
 	pthread_mutex_t lock;
 	bool taken;              /* somebody has the turn */
 	struct tx_queue waiting; /* for the turn */
@@ -49,7 +126,7 @@ struct writer {
 	int64_t opened_at;
 };
 
-int writer_init(struct writer *w, const struct db *db, const char *path, struct err *err);
+int writer_init(struct writer *w, const struct db *db, struct texts *texts, const char *path, struct err *err);
 void writer_done(struct writer *w);
 int writer_begin(struct writer *w, struct sqlite_tx *tx, struct err *err);
 int writer_commit(struct writer *w, struct sqlite_tx *tx, struct err *err); /* waits until it is durable */
@@ -73,6 +150,7 @@ void readers_give_back(struct readers *rs, struct conn *c); /* takes @c */
 /* checkpoint.c: moves what is in the write-ahead log into the database file. */
 struct checkpointer {
 	const char *path; /* borrowed */
+	struct writer *writer;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	pthread_t thread;
@@ -82,11 +160,13 @@ struct checkpointer {
 
 void checkpointer_init(struct checkpointer *cp, const char *path);
 void checkpointer_done(struct checkpointer *cp);
-void checkpointer_watch(struct checkpointer *cp, struct conn *writer);
+void checkpointer_watch(struct checkpointer *cp, struct writer *w); /* and tells it where its commits end */
 
 struct sqlite_db {
 	struct db base;
 	char *path;
+	struct state_source states;
+	struct texts texts;
 	struct writer writer;
 	struct readers readers;
 	struct checkpointer checkpointer;
@@ -128,6 +208,9 @@ int image_load_tags(struct conn *c, struct arena *a, struct image *img, struct e
 /* list.c */
 int sqlite_image_list(struct db_tx *tx, const struct image_query *q, db_image_fn *fn, void *cls,
 		      struct err *err);
+
+int sqlite_image_list_texts(struct db_tx *tx, const struct image_query *q, db_render_fn *render,
+			    db_text_fn *fn, void *cls, struct err *err);
 
 /* members.c */
 int sqlite_member_get(struct db_tx *tx, const char *image_id, const char *member_id, struct arena *a,

@@ -65,9 +65,10 @@ static void remove_from(struct tx_queue *q, const struct sqlite_tx *tx)
 		q->last = before;
 }
 
-int writer_init(struct writer *w, const struct db *db, const char *path, struct err *err)
+int writer_init(struct writer *w, const struct db *db, struct texts *texts, const char *path, struct err *err)
 {
 	w->db = db;
+	w->texts = texts;
 	(void)pthread_mutex_init(&w->lock, NULL);
 	return conn_open(path, CONN_WRITER, &w->conn, err);
 }
@@ -157,6 +158,7 @@ static int open_batch(struct writer *w, struct err *err)
 	if (r < 0)
 		return r;
 	w->conn->in_transaction = w->batch_open = true;
+	texts_batch_begin(w->texts);
 	w->n_members = 0;
 	w->opened_at = clock_mono_us();
 	return 0;
@@ -165,8 +167,10 @@ static int open_batch(struct writer *w, struct err *err)
 static int commit_members(struct writer *w, struct err *err)
 {
 	int64_t began_at = clock_mono_us();
-	int r = conn_run(w->conn, "COMMIT", err);
+	int r;
 
+	w->last_frame = 0;
+	r = conn_run(w->conn, "COMMIT", err);
 	if (r == 0) {
 		metric_observe(w->db->commit_times, 0, clock_mono_us() - began_at);
 		metric_observe(w->db->commit_sizes, 0, w->n_members);
@@ -178,10 +182,12 @@ static int commit_members(struct writer *w, struct err *err)
  * (conn.lost) fails here with what it gave up for. */
 static int commit_batch(struct writer *w, struct err *err)
 {
-	int r = w->n_members > 0 ? commit_members(w, err) : 0;
+	bool commits = w->n_members > 0;
+	int r = commits ? commit_members(w, err) : 0;
 
-	if (r < 0 || w->n_members == 0)
+	if (r < 0 || !commits)
 		roll_back_all(w);
+	texts_batch_end(w->texts, r == 0 && commits, w->last_frame);
 	w->conn->in_transaction = w->conn->lost = w->batch_open = false;
 	if (r < 0)
 		(void)overwrite_failed(w, NULL); /* before anybody hears of it; else open_batch() does */
