@@ -9,6 +9,7 @@
  * images, and memory has a bound. There is a `next` to go on by, as after any page. */
 #define MAX_PAGE_BYTES ((size_t)4 << 20)
 #define TYPICAL_IMAGE_BYTES 1500 /* of JSON; a longer one grows */
+#define MAX_BRIEF_BODY 16384 /* octets of JSON that a loop reads itself */
 #define MAX_BRIEF_ROWS 100 /* more belong on a worker from the start */
 
 static const char *image_id(const struct call *c)
@@ -28,7 +29,15 @@ static void reply_image(struct call *c, int status, const struct image *image)
 
 /* -- create --------------------------------------------------------------------------------------- */
 
-static int create(struct call *c, struct image *draft)
+/* From the request to its answer; in the request's arena. */
+struct create {
+	struct call call;
+	struct image image;
+	struct creation creation;
+	int result;
+};
+
+static int read_draft(struct call *c, struct image *draft)
 {
 	AUTO(json_decref_p) json_t *body = NULL;
 	int r;
@@ -37,10 +46,7 @@ static int create(struct call *c, struct image *draft)
 	if (r < 0)
 		return r;
 	image_init(draft);
-	r = image_from_json(body, &c->api->config.limits, c->arena, draft, &c->err);
-	if (r < 0)
-		return r;
-	return service_create(c->api->service, &c->who, draft, &c->err);
+	return image_from_json(body, &c->api->config.limits, c->arena, draft, &c->err);
 }
 
 /* Separated by commas; NULL without memory. */
@@ -63,24 +69,63 @@ static const char *method_names(struct call *c)
 	return names;
 }
 
-void images_create(void *cls, struct http_request *req)
+static void answer_created(void *cls, struct http_request *req)
 {
-	struct call c;
-	struct image image;
+	struct create *create = cls;
+	struct call *c = &create->call;
 
-	if (!call_enter(&c, cls, req))
-		return;
-	if (create(&c, &image) < 0) {
-		call_fail(&c);
+	if (create->result < 0) {
+		call_fail(c);
 		return;
 	}
 	http_add_header(req, "Location",
-			arena_printf(c.arena, "%s/v2/images/%s", call_base_url(&c), image.id));
-	if (*c.api->config.import_methods)
-		http_add_header(req, "OpenStack-image-import-methods", method_names(&c));
-	if (stores_have_names(c.api->config.stores))
-		http_add_header(req, "OpenStack-image-store-ids", store_names(&c));
-	reply_image(&c, 201, &image);
+			arena_printf(c->arena, "%s/v2/images/%s", call_base_url(c), create->image.id));
+	if (*c->api->config.import_methods)
+		http_add_header(req, "OpenStack-image-import-methods", method_names(c));
+	if (stores_have_names(c->api->config.stores))
+		http_add_header(req, "OpenStack-image-store-ids", store_names(c));
+	reply_image(c, 201, &create->image);
+}
+
+static void on_created(void *cls, int r, const struct err *err)
+{
+	struct create *create = cls;
+
+	create->result = r;
+	create->call.err = *err;
+	http_resume(create->call.req, answer_created, create);
+}
+
+static void begin_create(struct create *create)
+{
+	struct call *c = &create->call;
+
+	if (read_draft(c, &create->image) < 0) {
+		call_fail(c);
+		return;
+	}
+	create->creation = (struct creation){
+		.who = &c->who, .image = &create->image, .done = on_created, .cls = create};
+	http_suspend(c->req);
+	service_create(c->api->service, &create->creation);
+}
+
+/* No thread waits for the commit: it is the database's until it is durable, then the loop answers. */
+void images_create(void *cls, struct http_request *req)
+{
+	struct create *create;
+	size_t n;
+
+	(void)http_body(req, &n);
+	if (n > MAX_BRIEF_BODY && !http_on_worker(req)) {
+		http_go_to_worker(req);
+		return;
+	}
+	create = arena_alloc(http_arena(req), sizeof(*create));
+	if (!create)
+		http_reply_error(req, 503, "The service is out of memory.");
+	else if (call_enter(&create->call, cls, req))
+		begin_create(create);
 }
 
 /* -- show ----------------------------------------------------------------------------------------- */

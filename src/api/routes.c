@@ -21,7 +21,7 @@ const struct http_route api_routes[] = {
 	{"GET", "/v2/schemas/tasks", HTTP_INLINE, schema_tasks},
 
 	{"GET", "/v2/images", HTTP_INLINE, images_list},
-	{"POST", "/v2/images", HTTP_WORKER, images_create},
+	{"POST", "/v2/images", HTTP_INLINE, images_create},
 	{"GET", "/v2/images/{image_id}", HTTP_INLINE, images_show},
 	{"PATCH", "/v2/images/{image_id}", HTTP_WORKER, images_update},
 	{"DELETE", "/v2/images/{image_id}", HTTP_WORKER, images_delete},

@@ -83,6 +83,18 @@ void db_close_p(struct db **db)
 	db_close(*db);
 }
 
+void db_tx_init(struct db_tx *tx, const struct db_driver *driver)
+{
+	tx->driver = driver;
+	tx->n_counts = 0;
+}
+
+void db_tx_count(const struct db_tx *tx)
+{
+	for (unsigned i = 0; i < tx->n_counts; i++)
+		metric_add(tx->counts[i].counter, tx->counts[i].series, 1);
+}
+
 int db_begin(struct db *db, enum db_mode mode, struct db_tx **ret, struct err *err)
 {
 	struct db_tx *tx;
@@ -90,8 +102,7 @@ int db_begin(struct db *db, enum db_mode mode, struct db_tx **ret, struct err *e
 
 	if (r < 0)
 		return r;
-	tx->driver = db->driver;
-	tx->n_counts = 0;
+	db_tx_init(tx, db->driver);
 	*ret = tx;
 	return 0;
 }
@@ -102,9 +113,14 @@ int db_commit(struct db_tx **tx, struct err *err)
 	const struct db_tx counts = *mine; /* commit() frees it */
 	int r = mine->driver->commit(mine, err);
 
-	for (unsigned i = 0; r == 0 && i < counts.n_counts; i++)
-		metric_add(counts.counts[i].counter, counts.counts[i].series, 1);
+	if (r == 0)
+		db_tx_count(&counts);
 	return r;
+}
+
+void db_write(struct db *db, db_write_fn *fn, db_done_fn *done, void *cls)
+{
+	db->driver->write(db, fn, done, cls);
 }
 
 /* More of them than we remember, which no use case has, are counted without waiting for the commit. */

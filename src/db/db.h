@@ -39,6 +39,13 @@ int db_begin(struct db *db, enum db_mode mode, struct db_tx **ret, struct err *e
 int db_commit(struct db_tx **tx, struct err *err);
 void db_abort(struct db_tx *tx); /* NULL is fine; also the right end of a read transaction */
 void db_abort_p(struct db_tx **tx);
+/* A write transaction that nobody waits for: @fn is called in it, on a thread of the database, and it is
+ * committed if @fn succeeds. Then, once it is durable or has failed, @done is called, exactly once and soon
+ * again: others may wait for the thread it is called on. Many of these cost less than as many threads that
+ * take turns. db_close() only after the last @done. */
+typedef int db_write_fn(void *cls, struct db_tx *tx, struct err *err);
+typedef void db_done_fn(void *cls, int r, const struct err *err);
+void db_write(struct db *db, db_write_fn *fn, db_done_fn *done, void *cls);
 /* Adds one to this series of a counter (NULL: nothing) if @tx is committed. */
 void db_count(struct db_tx *tx, struct metric *counter, size_t series);
 

@@ -41,6 +41,7 @@ struct db_driver {
 	int (*begin)(struct db *db, enum db_mode mode, struct db_tx **ret, struct err *err);
 	int (*commit)(struct db_tx *tx, struct err *err); /* takes tx */
 	void (*abort)(struct db_tx *tx);                  /* takes tx, never NULL; cannot fail */
+	void (*write)(struct db *db, db_write_fn *fn, db_done_fn *done, void *cls); /* by db_tx_init(), db_tx_count() */
 	int (*version_of)(struct db *db, struct db_version *ret, struct err *err); /* db_version() */
 
 	int (*image_get)(struct db_tx *tx, const char *id, bool with_deleted, struct arena *a,
@@ -123,5 +124,9 @@ struct db_driver {
 
 	int (*purge)(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err);
 };
+
+/* For transactions that the driver begins itself: before it is handed out, and once it is durable. */
+void db_tx_init(struct db_tx *tx, const struct db_driver *driver);
+void db_tx_count(const struct db_tx *tx);
 
 extern const struct db_driver *const db_drivers[]; /* NULL-terminated */

@@ -5,6 +5,7 @@
  *   PARSE -> HEAD            the head has no end yet   parse_head()
  *   PARSE -> BODY            INLINE, WORKER, FILE      begin()
  *   PARSE, BODY -> AWAY      WORKER, FILE, STREAM      submit()
+ *   PARSE, BODY -> AWAY      suspended by an INLINE    run_here()
  *   PARSE, BODY, AWAY -> AWAY    a file is the answer  answered()
  *   PARSE, BODY, AWAY -> SEND    the socket is full    answered()
  *   any of these -> IDLE, PARSE  the answer is out     finish()
@@ -248,15 +249,34 @@ static enum step refuse(struct http_conn *c, int status, const char *text)
 	return answered(c);
 }
 
-static void call_handler(struct http_request *req, http_handler_fn *handle)
+/* False: the request was suspended; it is somebody else's now. */
+static bool call_handler(struct http_request *req, http_handler_fn *handle)
 {
 	const struct log_ctx ctx = {.request_id = req->id};
+	bool suspended = false;
 
+	req->suspended = &suspended;
 	handle(req->server->config.cls, req);
+	if (suspended)
+		return false;
 	if (req->answered || req->wants_worker)
-		return;
+		return true;
 	log_error(LOG_NAME, &ctx, "the handler of %s %s did not answer", http_method(req), http_path(req));
 	http_reply_error(req, 500, "The service failed to answer this request.");
+	return true;
+}
+
+void http_suspend(struct http_request *req)
+{
+	assert(!req->answered && !req->wants_worker);
+	*TAKE(req->suspended) = true;
+}
+
+void http_resume(struct http_request *req, http_resume_fn *fn, void *cls)
+{
+	req->resume_cls = cls;
+	req->resume = fn;
+	inbox_push(&req->conn->loop->inbox, req->conn);
 }
 
 void http_go_to_worker(struct http_request *req)
@@ -287,8 +307,8 @@ static void run_on_pool(void *arg)
 
 	c->req->on_pool = true;
 	c->req->wants_worker = false;
-	call_handler(c->req, c->req->match.route->handle);
-	hand_back(c);
+	if (call_handler(c->req, c->req->match.route->handle))
+		hand_back(c);
 }
 
 static void run_stream(void *arg)
@@ -296,7 +316,7 @@ static void run_stream(void *arg)
 	struct http_conn *c = arg;
 
 	c->req->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); /* without one, it hears of it later */
-	call_handler(c->req, c->req->match.route->handle);
+	(void)call_handler(c->req, c->req->match.route->handle);
 	crowd_leave(&c->req->server->crowd, c->req->gave_way);
 	hand_back(c);
 }
@@ -332,14 +352,25 @@ static enum step hand_to_stream(struct http_conn *c)
 	return not_submitted(c);
 }
 
+static enum step run_here(struct http_conn *c)
+{
+	struct http_request *req = c->req;
+
+	if (!call_handler(req, req->match.route->handle)) {
+		c->state = CONN_AWAY; /* it comes back by our inbox, which nobody reads but us */
+		timer_clear(&c->timer);
+		return STEP_WAIT;
+	}
+	return req->wants_worker ? hand_to_pool(c, req->server->workers) : answered(c);
+}
+
 static enum step dispatch(struct http_conn *c)
 {
 	struct http_request *req = c->req;
 
 	switch (req->match.route->run) {
 	case HTTP_INLINE:
-		call_handler(req, req->match.route->handle);
-		return req->wants_worker ? hand_to_pool(c, req->server->workers) : answered(c);
+		return run_here(c);
 	case HTTP_WORKER:
 		return hand_to_pool(c, req->server->workers);
 	case HTTP_FILE:
@@ -355,7 +386,7 @@ static enum step unknown_path(struct http_conn *c)
 	struct http_request *req = c->req;
 
 	if (req->server->config.not_found)
-		call_handler(req, req->server->config.not_found);
+		(void)call_handler(req, req->server->config.not_found);
 	else
 		http_reply_error(req, 404, "There is nothing at this path.");
 	return answered(c);
@@ -568,8 +599,12 @@ void http_conn_run(struct http_conn *c)
 
 void http_conn_back(struct http_conn *c)
 {
+	http_resume_fn *resume = TAKE(c->req->resume);
+
 	assert(c->state == CONN_AWAY);
 	c->state = CONN_PARSE;
+	if (resume)
+		resume(c->req->resume_cls, c->req);
 	if (c->cut || (!c->in_epoll && !loop_watch(c->loop, c)))
 		http_conn_close(c);
 	else

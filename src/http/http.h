@@ -11,7 +11,7 @@
  *   HTTP_STREAM  on a pool thread of its own pool: may block, reads the body itself, piece by piece.
  *
  * A handler answers exactly once, with one of the http_reply functions, before it returns, unless it
- * asked to be called again.
+ * asked to be called again or has put the answer off (http_suspend).
  * Files are sent with sendfile(2) by loops that do nothing else, so a slow disk stalls no request. */
 #pragma once
 
@@ -108,6 +108,12 @@ int64_t http_body_length(const struct http_request *req); /* -1: chunked, not kn
  * returns, and is called once more, on a worker. */
 void http_go_to_worker(struct http_request *req);
 bool http_on_worker(const struct http_request *req); /* we are; or on a thread of the streams */
+
+/* An INLINE or WORKER handler, as the last that it does with @req before it gives it away: the answer will come
+ * later. Whoever has it then calls http_resume(), once, on any thread: @fn answers, on the event loop. */
+typedef void http_resume_fn(void *cls, struct http_request *req);
+void http_suspend(struct http_request *req);
+void http_resume(struct http_request *req, http_resume_fn *fn, void *cls);
 
 /* -- the answer ----------------------------------------------------------------------------------- */
 

@@ -63,6 +63,8 @@ void request_reset(struct http_request *req)
 	req->begun_us = 0;
 	req->answered = req->close = req->broken = false;
 	req->wants_worker = req->on_pool = false;
+	req->suspended = NULL;
+	req->resume = NULL;
 	req->out_pos = 0;
 	assert(!req->file);
 	drop_large(&req->scratch, OUT_KEEP);

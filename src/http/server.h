@@ -7,6 +7,7 @@
  *   its loop       while octets of a request or of room for an answer are awaited, and while an
  *                  INLINE handler runs;
  *   a pool thread  from submit() until it has pushed the connection into an inbox;
+ *   anybody        from http_suspend() until http_resume(); only the request, which leads to it;
  *   a sender       from the push into the sender's inbox until it pushes it into the loop's.
  *
  * An inbox (a list under a mutex, and an eventfd) is the only way from one owner to the next. Four
@@ -112,6 +113,9 @@ struct http_request {
 	int64_t begun_us; /* when the head was complete; 0: it never was */
 	bool answered;
 	bool wants_worker, on_pool; /* http_go_to_worker() */
+	bool *suspended;            /* of call_handler(), which may not look at us any more once it is set */
+	http_resume_fn *resume;     /* the answer, put off until now */
+	void *resume_cls;
 	bool close;  /* after the answer */
 	bool broken; /* the connection can carry no more */
 	struct buf extra_headers, out_head, out_body;

@@ -58,6 +58,22 @@ static void test_inline_goes_to_a_worker(void **state)
 	}
 }
 
+/* The answer is given by the loop, whoever has put it off; what is pipelined behind it waits for it. */
+static void test_answers_put_off(void **state)
+{
+	int fd = dial(*state);
+
+	for (int i = 0; i < 50; i++) {
+		say(fd, GET("/late") GET("/tiny") GET("/late-work") GET("/tiny"));
+		expect(fd, 200, "http-loop");
+		expect(fd, 200, "tiny");
+		expect(fd, 200, "http-loop");
+		expect(fd, 200, "tiny");
+	}
+	say(fd, GET("/late"));
+	(void)close(fd); /* nobody there any more: nothing to see, but for the sanitizers */
+}
+
 static void test_http10(void **state)
 {
 	struct answer a;
@@ -456,7 +472,8 @@ static void test_file_abort(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_inline_goes_to_a_worker), TEST(test_keep_alive), TEST(test_http10),       TEST(test_pipelining),
+		TEST(test_keep_alive),        TEST(test_http10),       TEST(test_pipelining),
+		TEST(test_answers_put_off),   TEST(test_inline_goes_to_a_worker),
 		TEST(test_octet_by_octet),    TEST(test_smuggling),    TEST(test_too_long),
 		TEST(test_routing),           TEST(test_request),      TEST(test_whole_body_limits),
 		TEST(test_continue),          TEST(test_early_answer), TEST(test_stream),

@@ -191,6 +191,30 @@ static void handle_large(void *cls, struct http_request *req)
 	http_reply(req, 200, "text/plain", &b);
 }
 
+static void answer_late(void *cls, struct http_request *req)
+{
+	char name[16] = "";
+
+	(void)pthread_getname_np(pthread_self(), name, sizeof(name));
+	reply_text(req, 200, name);
+}
+
+static void *resume_elsewhere(void *req)
+{
+	http_resume(req, answer_late, NULL);
+	return NULL;
+}
+
+/* Answers later, at the word of another thread. */
+static void handle_late(void *cls, struct http_request *req)
+{
+	pthread_t thread;
+
+	http_suspend(req);
+	if (pthread_create(&thread, NULL, resume_elsewhere, req) == 0)
+		(void)pthread_detach(thread);
+}
+
 /* Which thread answers, if it may choose. */
 static void handle_choosy(void *cls, struct http_request *req)
 {
@@ -214,6 +238,7 @@ static const struct http_route routes[] = {
 	{"GET", "/file", HTTP_WORKER, handle_file},         {"HEAD", "/file", HTTP_WORKER, handle_file},
 	{"GET", "/inline-file", HTTP_INLINE, handle_file},  {"GET", "/block", HTTP_WORKER, handle_block},
 	{"GET", "/large", HTTP_INLINE, handle_large},       {"GET", "/choosy", HTTP_INLINE, handle_choosy},
+	{"GET", "/late", HTTP_INLINE, handle_late},         {"GET", "/late-work", HTTP_WORKER, handle_late},
 	{NULL},
 };
 

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "notify/notify.h"
 #include "service/internal.h"
 
 static int check_creator(const struct who *who, const struct image *draft, struct err *err)
@@ -20,10 +21,9 @@ static int check_creator(const struct who *who, const struct image *draft, struc
 	return 0;
 }
 
-int service_create(struct service *svc, const struct who *who, struct image *draft, struct err *err)
+/* All that needs no database. */
+static int prepare(const struct who *who, struct image *draft, struct err *err)
 {
-	AUTO(db_abort_p) struct db_tx *tx = NULL;
-	struct origin origin = service_origin(who);
 	int r;
 
 	if (!draft->owner)
@@ -34,17 +34,39 @@ int service_create(struct service *svc, const struct who *who, struct image *dra
 	if (!*draft->id)
 		uuid_new(draft->id);
 	draft->created_at = draft->updated_at = clock_now_us();
+	return 0;
+}
 
-	r = db_begin(svc->db, DB_WRITE, &tx, err);
-	if (r < 0)
-		return r;
-	r = db_image_insert(tx, draft, err);
+static int create(void *cls, struct db_tx *tx, struct err *err)
+{
+	struct creation *c = cls;
+	struct origin origin = service_origin(c->who);
+	int r = db_image_insert(tx, c->image, err);
+
 	if (r == ERR_CONFLICT)
-		return err_set(err, r, "Image id %s is or was in use.", draft->id);
+		return err_set(err, r, "Image id %s is or was in use.", c->image->id);
 	if (r < 0)
 		return r;
-	r = event_image(svc->notify, tx, EVENT_IMAGE_CREATE, draft, NULL, &origin, err);
+	return event_image(c->service->notify, tx, EVENT_IMAGE_CREATE, c->image, NULL, &origin, err);
+}
+
+static void created(void *cls, int r, const struct err *err)
+{
+	struct creation *c = cls;
+
+	if (r == 0)
+		notify_wake(c->service->notify);
+	c->done(c->cls, r, err);
+}
+
+void service_create(struct service *svc, struct creation *c)
+{
+	struct err err = {0};
+	int r = prepare(c->who, c->image, &err);
+
+	c->service = svc;
 	if (r < 0)
-		return r;
-	return service_commit(svc, &tx, err);
+		c->done(c->cls, r, &err);
+	else
+		db_write(svc->db, create, created, c);
 }

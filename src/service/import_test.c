@@ -18,6 +18,7 @@
 #include "notify/event.h"
 #include "notify/notify.h"
 #include "service/progress.h"
+#include "service/testing.h"
 
 #define ID "c0ffee00-0000-4000-8000-000000000001"
 #define CAP_BYTES 1000000
@@ -226,7 +227,7 @@ static void create(struct world *w)
 	image.disk_format = "raw";
 	image.container_format = "bare";
 	image.visibility = IMAGE_PRIVATE;
-	if (service_create(w->service, &owner, &image, &err) < 0)
+	if (create_and_wait(w->service, &owner, &image, &err) < 0)
 		fail_msg("%s", err_story(&err));
 	assert_string_equal(journal(w), "image.create:queued");
 }

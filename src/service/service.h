@@ -64,9 +64,16 @@ void service_stop(struct service *svc, int64_t wait_us);
 
 /* -- images: records ------------------------------------------------------------------------------ */
 
-/* @draft: as image_from_json() made it. Fills in id (unless given), owner (unless given), times.
- * ERR_CONFLICT if the id was ever used. */
-int service_create(struct service *svc, const struct who *who, struct image *draft, struct err *err);
+/* A new image. Nothing waits: @done is called, exactly once, on any thread, possibly before service_create() has
+ * returned. Until then it is all the service's. ERR_CONFLICT if the id was ever used. */
+struct creation {
+	const struct who *who;
+	struct image *image; /* as image_from_json() made it. Filled in: id and owner (unless given), times */
+	db_done_fn *done;
+	void *cls;
+	struct service *service; /* set by service_create() */
+};
+void service_create(struct service *svc, struct creation *c);
 
 int service_show(struct service *svc, const struct who *who, const char *id, struct arena *a,
 		 struct image *ret, struct err *err);

@@ -18,6 +18,7 @@
 #include "notify/event.h"
 #include "notify/notify.h"
 #include "service/internal.h"
+#include "service/testing.h"
 
 #define ID "c0ffee00-0000-4000-8000-000000000001"
 #define CAP_BYTES 1000000
@@ -174,7 +175,7 @@ static void create(struct world *w, enum image_visibility visibility)
 	image.disk_format = "raw";
 	image.container_format = "bare";
 	image.visibility = visibility;
-	if (service_create(w->service, &owner, &image, &err) < 0)
+	if (create_and_wait(w->service, &owner, &image, &err) < 0)
 		fail_msg("%s", err_story(&err));
 }
 
@@ -394,11 +395,11 @@ static void test_only_admins_publish(void **state)
 
 	image_init(&image);
 	image.visibility = IMAGE_PUBLIC;
-	assert_int_equal(service_create(w->service, &owner, &image, &err), ERR_FORBIDDEN);
+	assert_int_equal(create_and_wait(w->service, &owner, &image, &err), ERR_FORBIDDEN);
 	image.visibility = IMAGE_SHARED;
 	image.owner = "p2";
-	assert_int_equal(service_create(w->service, &owner, &image, &err), ERR_FORBIDDEN);
-	assert_int_equal(service_create(w->service, &admin, &image, &err), 0);
+	assert_int_equal(create_and_wait(w->service, &owner, &image, &err), ERR_FORBIDDEN);
+	assert_int_equal(create_and_wait(w->service, &admin, &image, &err), 0);
 	assert_string_equal(journal(w), "image.create:queued");
 }
 
@@ -413,7 +414,7 @@ static void test_id_is_never_given_out_twice(void **state)
 	image_init(&image);
 	strcpy(image.id, ID);
 	journal(w);
-	assert_int_equal(service_create(w->service, &admin, &image, &err), ERR_CONFLICT);
+	assert_int_equal(create_and_wait(w->service, &admin, &image, &err), ERR_CONFLICT);
 	assert_string_equal(journal(w), "");
 }
 
@@ -452,7 +453,7 @@ static void test_protected_stays(void **state)
 	image_init(&image);
 	strcpy(image.id, ID);
 	image.is_protected = true;
-	assert_int_equal(service_create(w->service, &owner, &image, &err), 0);
+	assert_int_equal(create_and_wait(w->service, &owner, &image, &err), 0);
 	journal(w);
 	assert_int_equal(service_delete(w->service, &admin, ID, &err), ERR_FORBIDDEN);
 	assert_string_equal(journal(w), "");

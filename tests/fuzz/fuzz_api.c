@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "notify/notify.h"
+#include "service/testing.h"
 #include "store/stores.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -61,12 +62,13 @@ static void make_image(void)
 {
 	const struct who who = {.roles = ROLE_ADMIN | ROLE_MEMBER | ROLE_READER, .user_id = "u", .project_id = "p"};
 	struct image image;
+	struct err err;
 
 	image_init(&image);
 	strcpy(image.id, IMAGE);
 	image.disk_format = "raw";
 	image.container_format = "bare";
-	require(service_create(world.service, &who, &image, NULL) == 0);
+	require(create_and_wait(world.service, &who, &image, &err) == 0);
 }
 
 /* The service is not started: tasks are recorded, and nobody runs them. */

@@ -146,6 +146,26 @@ static int sqlite_begin(struct db *base, enum db_mode mode, struct db_tx **ret, 
 	return 0;
 }
 
+static void sqlite_write(struct db *base, db_write_fn *fn, db_done_fn *done, void *cls)
+{
+	struct sqlite_db *db = (struct sqlite_db *)base;
+	struct sqlite_tx *tx = calloc(1, sizeof(*tx));
+	struct err err = {0};
+
+	if (!tx) {
+		done(cls, err_nomem(&err), &err);
+		return;
+	}
+	db_tx_init(&tx->base, &db_driver_sqlite);
+	tx->db = db;
+	tx->mode = DB_WRITE;
+	tx->fn = fn;
+	tx->done = done;
+	tx->cls = cls;
+	tx->err = &tx->story;
+	writer_submit(&db->writer, tx);
+}
+
 static int sqlite_commit(struct db_tx *base, struct err *err)
 {
 	struct sqlite_tx *tx = (struct sqlite_tx *)base;
@@ -195,6 +215,7 @@ const struct db_driver db_driver_sqlite = {
 	.begin = sqlite_begin,
 	.commit = sqlite_commit,
 	.abort = sqlite_abort,
+	.write = sqlite_write,
 	.version_of = sqlite_version,
 	.image_get = sqlite_image_get,
 	.image_insert = sqlite_image_insert,

@@ -46,6 +46,13 @@ struct sqlite_tx {
 	bool settled;  /* the batch we are in has ended, with this outcome: */
 	int outcome;
 	struct err *err; /* of the db_commit() that waits; borrowed, may be NULL */
+
+	/* db_write(), whose transactions take their turns like others; NULL otherwise: */
+	db_write_fn *fn;
+	db_done_fn *done;
+	void *cls;
+	int64_t since;
+	struct err story;
 };
 
 static inline struct conn *tx_conn(struct db_tx *tx)
@@ -116,6 +123,10 @@ struct writer {
 	int last_frame; /* of the last commit, if it wrote any */
 	pthread_mutex_t lock;
 	bool taken;              /* somebody has the turn */
+	struct sqlite_tx *turn;  /* of a db_write(): its thread has to do it */
+	pthread_cond_t job_wake; /* there is one, or stop */
+	pthread_t thread;        /* runs them; begins with the first */
+	bool running, stop;
 	struct tx_queue waiting; /* for the turn */
 	struct tx_queue members; /* released into the batch, waiting for its COMMIT */
 
@@ -131,6 +142,7 @@ void writer_done(struct writer *w);
 int writer_begin(struct writer *w, struct sqlite_tx *tx, struct err *err);
 int writer_commit(struct writer *w, struct sqlite_tx *tx, struct err *err); /* waits until it is durable */
 void writer_abort(struct writer *w, struct sqlite_tx *tx);
+void writer_submit(struct writer *w, struct sqlite_tx *tx); /* takes @tx; its `done` tells the outcome */
 
 /* readers.c: connections for read transactions, as many as there were at a time, within a bound. */
 #define MAX_READERS 96 /* more than there are threads of requests by default, so that an event loop finds one, too */

@@ -14,12 +14,16 @@
  * (4) A transaction in which a statement failed is never committed (conn.doomed).
  * (5) What a failed COMMIT has left in the write-ahead log is overwritten before the next transaction
  *     begins. If only its fsync failed, all of it may be there, and a restart would find it committed.
- * (6) A batch ends after MAX_MEMBERS transactions or MAX_AGE_US, so that the first does not wait for
+ * (6) A db_write() takes its turn like the others, but all of them are run by one thread: many in a row cost
+ *     no change of threads. Nobody waits for them; whoever ends their batch tells their outcome.
+ * (7) A batch ends after MAX_MEMBERS transactions or MAX_AGE_US, so that the first does not wait for
  *     ever and other processes get at the database. */
 #include "db/sqlite/sqlite.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -65,22 +69,43 @@ static void remove_from(struct tx_queue *q, const struct sqlite_tx *tx)
 		q->last = before;
 }
 
+static void stop_thread(struct writer *w)
+{
+	(void)pthread_mutex_lock(&w->lock);
+	w->stop = true;
+	(void)pthread_cond_signal(&w->job_wake);
+	(void)pthread_mutex_unlock(&w->lock);
+	if (w->running)
+		(void)pthread_join(w->thread, NULL);
+}
+
 int writer_init(struct writer *w, const struct db *db, struct texts *texts, const char *path, struct err *err)
 {
 	w->db = db;
 	w->texts = texts;
 	(void)pthread_mutex_init(&w->lock, NULL);
+	(void)pthread_cond_init(&w->job_wake, NULL);
 	return conn_open(path, CONN_WRITER, &w->conn, err);
 }
 
 void writer_done(struct writer *w)
 {
+	stop_thread(w);
 	assert(!w->taken);
 	conn_close(TAKE(w->conn));
+	(void)pthread_cond_destroy(&w->job_wake);
 	(void)pthread_mutex_destroy(&w->lock);
 }
 
 /* -- the turn ----------------------------------------------------------------------------------- */
+
+static int waited_too_long(struct err *err)
+{
+	(void)err_set(err, ERR_UNAVAILABLE, "The database does not keep up; try again later.");
+	if (err)
+		err->retriable = true;
+	return ERR_UNAVAILABLE;
+}
 
 static int wait_for_turn(struct writer *w, struct sqlite_tx *tx, struct err *err)
 {
@@ -97,12 +122,19 @@ static int wait_for_turn(struct writer *w, struct sqlite_tx *tx, struct err *err
 			remove_from(&w->waiting, tx);
 	}
 	(void)pthread_mutex_unlock(&w->lock);
-	if (tx->has_turn)
-		return 0;
-	(void)err_set(err, ERR_UNAVAILABLE, "The database does not keep up; try again later.");
-	if (err)
-		err->retriable = true;
-	return ERR_UNAVAILABLE;
+	return tx->has_turn ? 0 : waited_too_long(err);
+}
+
+/* Lock held. */
+static void give_turn(struct writer *w, struct sqlite_tx *tx)
+{
+	w->taken = tx->has_turn = true;
+	if (tx->fn) {
+		w->turn = tx;
+		(void)pthread_cond_signal(&w->job_wake);
+	} else {
+		(void)pthread_cond_signal(&tx->wake);
+	}
 }
 
 /* Lock held. */
@@ -110,11 +142,9 @@ static void hand_on(struct writer *w)
 {
 	struct sqlite_tx *next = pop(&w->waiting);
 
-	w->taken = next;
-	if (next) {
-		next->has_turn = true;
-		(void)pthread_cond_signal(&next->wake);
-	}
+	w->taken = false;
+	if (next)
+		give_turn(w, next);
 }
 
 /* -- the batch; by whoever has the turn --------------------------------------------------------- */
@@ -194,9 +224,10 @@ static int commit_batch(struct writer *w, struct err *err)
 	return r;
 }
 
-/* Lock held. */
-static void settle(struct writer *w, int outcome, const struct err *why)
+/* Lock held. Returns those nobody waits for, to be told by tell() when it is not. */
+static struct tx_queue settle(struct writer *w, int outcome, const struct err *why)
 {
+	struct tx_queue to_tell = {0};
 	struct sqlite_tx *tx;
 
 	while ((tx = pop(&w->members))) {
@@ -204,7 +235,23 @@ static void settle(struct writer *w, int outcome, const struct err *why)
 		if (outcome < 0 && tx->err)
 			*tx->err = *why;
 		tx->settled = true;
-		(void)pthread_cond_signal(&tx->wake);
+		if (tx->fn)
+			push(&to_tell, tx);
+		else
+			(void)pthread_cond_signal(&tx->wake);
+	}
+	return to_tell;
+}
+
+static void tell(struct tx_queue *q)
+{
+	struct sqlite_tx *tx;
+
+	while ((tx = pop(q))) {
+		if (tx->outcome == 0)
+			db_tx_count(&tx->base);
+		tx->done(tx->cls, tx->outcome, &tx->story);
+		free(tx);
 	}
 }
 
@@ -217,6 +264,7 @@ static bool may_stay_open(const struct writer *w)
 /* Give up the turn: to the next in the same batch, or after ending the batch. */
 static void end_turn(struct writer *w)
 {
+	struct tx_queue to_tell = {0};
 	struct err why = {0};
 	int outcome = 0;
 
@@ -226,10 +274,11 @@ static void end_turn(struct writer *w)
 		if (w->batch_open)
 			outcome = commit_batch(w, &why);
 		(void)pthread_mutex_lock(&w->lock);
-		settle(w, outcome, &why);
+		to_tell = settle(w, outcome, &why);
 	}
 	hand_on(w);
 	(void)pthread_mutex_unlock(&w->lock);
+	tell(&to_tell);
 }
 
 /* Undo this transaction alone. If even that fails, the batch cannot be trusted any more. */
@@ -246,23 +295,28 @@ static void undo(struct writer *w)
 
 /* -- one transaction ---------------------------------------------------------------------------- */
 
-int writer_begin(struct writer *w, struct sqlite_tx *tx, struct err *err)
+/* With the turn. A failure gives it up. */
+static int begin_in_batch(struct writer *w, struct sqlite_tx *tx, struct err *err)
 {
-	int r = wait_for_turn(w, tx, err);
+	int r = 0;
 
-	if (r < 0)
-		return r;
 	w->conn->doomed = false;
 	if (!w->batch_open)
 		r = open_batch(w, err);
 	if (r == 0)
 		r = conn_run(w->conn, "SAVEPOINT glint", err);
-	if (r < 0) {
+	if (r < 0)
 		end_turn(w);
-		return r;
-	}
-	tx->conn = w->conn;
-	return 0;
+	else
+		tx->conn = w->conn;
+	return r;
+}
+
+int writer_begin(struct writer *w, struct sqlite_tx *tx, struct err *err)
+{
+	int r = wait_for_turn(w, tx, err);
+
+	return r < 0 ? r : begin_in_batch(w, tx, err);
 }
 
 /* What the failed statement said, to a caller who did not listen. */
@@ -273,7 +327,8 @@ static int refuse(const struct conn *c, struct err *err)
 	return c->why.code;
 }
 
-int writer_commit(struct writer *w, struct sqlite_tx *tx, struct err *err)
+/* Into the batch, and on with the turn. A failure undoes it, which gives up the turn, too. */
+static int release(struct writer *w, struct sqlite_tx *tx, struct err *err)
 {
 	int r;
 
@@ -282,13 +337,22 @@ int writer_commit(struct writer *w, struct sqlite_tx *tx, struct err *err)
 		writer_abort(w, tx);
 		return r;
 	}
-	tx->err = err;
 	w->n_members++;
 	(void)pthread_mutex_lock(&w->lock);
 	push(&w->members, tx);
 	(void)pthread_mutex_unlock(&w->lock);
 	end_turn(w);
+	return 0;
+}
 
+int writer_commit(struct writer *w, struct sqlite_tx *tx, struct err *err)
+{
+	int r;
+
+	tx->err = err;
+	r = release(w, tx, err);
+	if (r < 0)
+		return r;
 	(void)pthread_mutex_lock(&w->lock);
 	while (!tx->settled)
 		(void)pthread_cond_wait(&tx->wake, &w->lock);
@@ -301,4 +365,91 @@ void writer_abort(struct writer *w, struct sqlite_tx *tx)
 	assert(tx->has_turn);
 	undo(w);
 	end_turn(w);
+}
+
+/* -- transactions that nobody waits for --------------------------------------------------------- */
+
+/* With the turn. Once it is in the batch it may be gone; those that follow in it are told with it. */
+static void run(struct writer *w, struct sqlite_tx *tx)
+{
+	struct err *err = &tx->story;
+	struct tx_queue failed = {0};
+	int r = 0;
+
+	if (clock_mono_us() - tx->since > MAX_TURN_WAIT_US)
+		r = waited_too_long(err);
+	if (r < 0)
+		end_turn(w);
+	else
+		r = begin_in_batch(w, tx, err);
+	if (r == 0) {
+		r = tx->fn(tx->cls, &tx->base, err);
+		if (r == 0)
+			r = release(w, tx, err);
+		else
+			writer_abort(w, tx);
+	}
+	if (r == 0)
+		return;
+	tx->outcome = r;
+	push(&failed, tx);
+	tell(&failed);
+}
+
+static void *run_jobs(void *arg)
+{
+	struct writer *w = arg;
+
+	(void)pthread_mutex_lock(&w->lock);
+	for (;;) {
+		struct sqlite_tx *tx = TAKE(w->turn);
+
+		if (tx) {
+			(void)pthread_mutex_unlock(&w->lock);
+			run(w, tx);
+			(void)pthread_mutex_lock(&w->lock);
+		} else if (w->stop) {
+			break;
+		} else {
+			(void)pthread_cond_wait(&w->job_wake, &w->lock);
+		}
+	}
+	(void)pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+/* Lock held. Signals are for the program's own threads. */
+static bool has_thread(struct writer *w)
+{
+	sigset_t all, before;
+
+	if (w->running)
+		return true;
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	w->running = pthread_create(&w->thread, NULL, run_jobs, w) == 0;
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (w->running)
+		(void)pthread_setname_np(w->thread, "writer");
+	return w->running;
+}
+
+void writer_submit(struct writer *w, struct sqlite_tx *tx)
+{
+	struct tx_queue failed = {0};
+	bool ok;
+
+	tx->since = clock_mono_us();
+	(void)pthread_mutex_lock(&w->lock);
+	ok = has_thread(w);
+	if (ok && w->taken)
+		push(&w->waiting, tx);
+	else if (ok)
+		give_turn(w, tx);
+	(void)pthread_mutex_unlock(&w->lock);
+	if (ok)
+		return;
+	tx->outcome = err_nomem(&tx->story);
+	push(&failed, tx);
+	tell(&failed);
 }
