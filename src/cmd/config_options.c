@@ -11,6 +11,8 @@
 #include "base/err.h"
 #include "cmd/options.h"
 
+#define NO_LIMIT (INT64_MAX / 2000000) /* what arithmetic can take, no more than that */
+
 /* What a section is about. One that is not here has no words of introduction. */
 static const struct {
 	const char *name, *text;
@@ -55,19 +57,29 @@ static const char *type_name(enum conf_type t)
 	return names[t];
 }
 
-/* "whole number of seconds, 0 to 86400"; "one of gzip, none". */
+/* @text with @instead for each @c. */
+static void print_with(const char *text, char c, const char *instead)
+{
+	for (; *text; text++) {
+		if (*text == c)
+			fputs(instead, stdout);
+		else
+			putchar(*text);
+	}
+}
+
+/* "whole number (seconds), 0 to 86400"; "one of gzip, none". */
 static void print_type(const struct conf_option *o)
 {
 	if (o->type == CONF_CHOICE) {
 		printf("one of ");
-		for (const char *p = o->choices; *p; p++)
-			*p == '|' ? (void)printf(", ") : (void)putchar(*p);
+		print_with(o->choices, '|', ", ");
 		return;
 	}
 	printf("%s", type_name(o->type));
 	if (o->unit)
 		printf(" (%s)", o->unit);
-	if (o->max == INT64_MAX || o->max == INT64_MAX / 2000000)
+	if (o->max >= NO_LIMIT)
 		printf(", from %" PRId64, o->min);
 	else if (o->min != 0 || o->max != 0)
 		printf(", %" PRId64 " to %" PRId64, o->min, o->max);
@@ -89,12 +101,6 @@ static bool is_first_of_section(const struct conf_option *all, const struct conf
 
 /* -- Markdown ------------------------------------------------------------------------------------- */
 
-static void print_cell(const char *text)
-{
-	for (; *text; text++)
-		*text == '|' ? (void)printf("\\|") : (void)putchar(*text);
-}
-
 static void print_row(const struct conf_option *o)
 {
 	printf("| `%s` | ", o->name);
@@ -103,7 +109,7 @@ static void print_row(const struct conf_option *o)
 	if (o->fallback && *o->fallback)
 		printf("`%s`", o->fallback);
 	printf(" | ");
-	print_cell(o->help);
+	print_with(o->help, '|', "\\|");
 	printf(" |\n");
 }
 
@@ -131,7 +137,7 @@ static void print_ignored(const struct conf_option *all)
 		if (o->type != CONF_IGNORED)
 			continue;
 		printf("| `[%s]` | `%s` | ", o->section, o->name);
-		print_cell(o->help);
+		print_with(o->help, '|', "\\|");
 		printf(" |\n");
 	}
 }
