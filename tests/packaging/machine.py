@@ -18,16 +18,22 @@ class MachineError(Exception):
     """The container cannot be made here; the text says why."""
 
 
+def finish(command):
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise MachineError(f'{command[0]}: {done.stdout[-1000:]}')
+
+
 def make_root(root, packages):
     """A minimal Debian with these packages, once."""
     if root.exists():
         return
     unfinished = root.with_name(root.name + '.unfinished')
     shutil.rmtree(unfinished, ignore_errors=True)
-    subprocess.run(['debootstrap', '--variant=minbase', 'bookworm', unfinished], check=True, stdout=subprocess.DEVNULL)
+    finish(['debootstrap', '--variant=minbase', 'bookworm', str(unfinished)])
     install = ('apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends '
                + ' '.join(packages))
-    subprocess.run(['chroot', unfinished, 'sh', '-c', install], check=True, stdout=subprocess.DEVNULL)
+    finish(['chroot', str(unfinished), 'sh', '-c', install])
     unfinished.rename(root)
 
 

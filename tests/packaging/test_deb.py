@@ -59,6 +59,7 @@ def test_install_use_remove_purge(machine):
     assert 'image.send' in machine.run('cat /var/log/glint/glint.log')
     said = machine.run('glint notifications status --config-file /etc/glint/glint.conf')
     assert 'up to date' in said
+    machine.run('systemctl stop glint && glint db check --config-file /etc/glint/glint.conf && systemctl start glint')
 
     machine.run('dpkg -r glint')  # what was made stays, nothing runs
     assert not machine.ok('pidof glint') and machine.ok('test -s /etc/glint/glint.conf')
@@ -77,6 +78,21 @@ def test_install_use_remove_purge(machine):
     assert files(machine) == before
     assert not machine.ok('getent passwd glint') and not machine.ok('getent group glint')
     assert machine.run('systemctl list-units --all --no-legend "glint*"').strip() == ''
+
+
+def test_purge_leaves_the_database_of_stores_elsewhere(machine):
+    """It is all that knows what is in them."""
+    install(machine)
+    machine.run('install -d -o glint -g glint /srv/images && mkdir -p /etc/systemd/system/glint.service.d && printf '
+                '"[Service]\\nReadWritePaths=/srv/images\\n" >/etc/systemd/system/glint.service.d/stores.conf && '
+                'systemctl daemon-reload && sed -i s,^filesystem_store_datadir.*,filesystem_store_datadir=/srv/images, '
+                '/etc/glint/glint.conf && systemctl restart glint')
+    image = create(machine)
+    upload(machine, image, '/etc/hostname')
+    assert '/var/lib/glint' in machine.run('dpkg -P glint')
+    assert machine.ok(f'test -s /var/lib/glint/glint.sqlite && test -s /srv/images/{image} && getent passwd glint')
+    install(machine)
+    assert not machine.ok('test -e /var/lib/glint/.stores-elsewhere')
 
 
 def test_installed_files(machine):
