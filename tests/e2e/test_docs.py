@@ -68,6 +68,17 @@ def test_what_is_ignored_says_why(tmp_path):
     assert f'{path}:5: warning: option [glance_store] rbd_store_pool is ignored. ' in said.stderr
 
 
+@pytest.mark.parametrize('name', ['docs/glance-api.conf.example', 'packaging/glint.conf'])
+def test_configuration_files_that_we_ship(tmp_path, name):
+    """They are good as they are, and what is commented out in them exists."""
+    said = run('config', 'check', '--config-file', REPO / name)
+    assert said.returncode == 0 and said.stderr == '' and 'good, 0 warnings' in said.stdout
+    path = tmp_path / 'all.conf'
+    text, n = re.subn(r'^#(?=\[|[a-z_]+ = )', '', (REPO / name).read_text(), flags=re.M)
+    path.write_text(text)
+    assert n > 5 and 'warning' not in run('config', 'check', '--config-file', path).stderr
+
+
 # -- notifications -------------------------------------------------------------------------------------
 
 TYPES = {'text': str, 'whole number': int, 'true or false': bool, 'object': dict, 'list': list, 'null': type(None)}
