@@ -28,8 +28,9 @@
 #define TURN_BYTES ((size_t)1 << 20) /* then the next connection has its turn */
 #define MAX_EVENTS 64
 /* How much the socket takes ahead of the network: enough to keep it busy until we wake up, not so much
- * that many slow clients fill the kernel's memory. */
-#define SEND_AHEAD_BYTES (512 * 1024)
+ * that many slow clients fill the kernel's memory. What waits are references to the pages of the file, not
+ * copies. Half of it, less than a turn, costs a third more processor time with a fast client. */
+#define SEND_AHEAD_BYTES (1 << 20)
 
 /* -- the end of a job ------------------------------------------------------------------------------ */
 
