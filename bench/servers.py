@@ -99,10 +99,14 @@ class Glint(Server):
         self.program = os.path.abspath(program)
         self.database = self.directory / 'glint.sqlite'
         self.config = self.directory / 'glint.conf'
+        self.configure()
+
+    def configure(self, **store):
+        """With these options of the store beside its directory, from the next start on."""
         write_config(self.config, {
             'DEFAULT': {'log_file': self.directory / 'glint.log'},
             'database': {'connection': f'sqlite:///{self.database}'},
-            'glance_store': {'filesystem_store_datadir': self.directory / 'images'},
+            'glance_store': {'filesystem_store_datadir': self.directory / 'images', **store},
             'oslo_messaging_notifications': {'driver': 'log'},
             'paste_deploy': {'flavor': ''}})
 
