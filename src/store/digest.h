@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * store/digest.h -- the hashes of the bytes that pass: MD5 (the checksum clients know) and the
- * configured os_hash_algo, side by side on two threads once the stream is long enough to pay.
+ * configured os_hash_algo, side by side on two threads once the stream is long enough to pay, or
+ * on one where both can be had in one pass.
  *
  * One thread at a time feeds a digest and frees it; any thread may wait. Pieces of 256 KiB and more
  * come through at the full speed of the slower hash; a handover costs some microseconds. */

@@ -10,8 +10,8 @@
  * hashes read through one pointer, because sixteen registers hold the twelve words of state, that pointer,
  * and two to calculate in, and no more.
  *
- * The loops below are unrolled completely: then every index is a constant, and every state[...] a
- * register. Without optimisation they are still right. */
+ * All of it is written out for one block, because every word of the state has to be a variable of its own,
+ * and so a register: after one step of MD5 or one round of SHA-512 each word has the next one's role. */
 #include "md5sha512.h"
 
 #include <string.h>
@@ -240,14 +240,13 @@ static void one_by_one(struct md5sha512 *h, const unsigned char *data, size_t n_
 typedef uint64_t vector __attribute__((vector_size(8 * LANES)));
 typedef uint8_t octets __attribute__((vector_size(8 * LANES)));
 
-/* The rows of a group. The rounds read the first two through one pointer. */
+/* The rows of a group. The rounds read both through one pointer. */
 struct group {
 	vector wk[SHA_ROUNDS]; /* schedule and constant, added up */
 	vector m[16];          /* the words as they came: each two of MD5's */
 };
 
-/* Between the rows whose indexes differ in one bit, the elements whose indexes differ from their row's in it.
- */
+/* Of two rows whose indexes differ in one bit: swap the elements for which that bit is not their row's. */
 TARGET_INLINE void exchange_1(vector *a, vector *b)
 {
 	vector x = *a, y = *b;
@@ -299,8 +298,7 @@ TARGET_INLINE vector swap_octets(vector x)
 					       BACKWARDS(32), BACKWARDS(40), BACKWARDS(48), BACKWARDS(56));
 }
 
-/* Spread a group over the columns. @ret_w: the words in the order of SHA-512, the beginning of its schedule.
- */
+/* Spread a group over the columns. @ret_w: its words in the order of SHA-512, where the schedule begins. */
 TARGET_INLINE void spread(struct group *g, vector *ret_w, const unsigned char *data)
 {
 	for (unsigned half = 0; half < 2; half++) {
@@ -344,8 +342,8 @@ TARGET_INLINE uint64_t sha_in(const uint64_t *column, unsigned t)
 	return column[t * LANES];
 }
 
-/* A beat: eight steps of MD5 from @i on, five rounds of SHA-512 from @t on, and one step of the schedule
- * ahead. */
+/* A beat: eight steps of MD5 from @i on, five rounds of SHA-512 from @t on, and in every other beat a step
+ * of the schedule ahead. */
 #define STEP(i, a, b, c, d)                                                                                  \
 	md5_step((i) % 64, md5_in(column, (i) / 64 * 16 + md5_word((i) % 64)), &a, b, c, d)
 #define ROUND(t, a, b, c, d, e, f, g, h) sha_round(sha_in(column, t), &ab, a, b, &d, e, f, g, &h)
@@ -368,8 +366,7 @@ TARGET_INLINE uint64_t sha_in(const uint64_t *column, unsigned t)
 			schedule_step(w + (i) / 16, wk + (i) / 16, k[(i) / 16]);                             \
 	} while (0)
 
-/* One block of MD5, half a block of SHA-512: after eight beats every word of the state is back in its place.
- */
+/* One block of MD5, half a block of SHA-512: after eight beats every word has its first role again. */
 #define HALF(i, t)                                                                                           \
 	do {                                                                                                 \
 		BEAT(i, t, a, b, c, d, e, f, g, h);                                                          \
@@ -386,8 +383,8 @@ TARGET_INLINE uint64_t sha_in(const uint64_t *column, unsigned t)
 		md5[3] = md += md5[3];                                                                       \
 	} while (0)
 
-/* The blocks of @g, and meanwhile the schedule of the next group: its words from @w on, with constants @wk.
- */
+/* The blocks of @this, and meanwhile the schedule of the next group: from its first 16 words at @w on all
+ * the others, and with constants @wk. */
 TARGET static void hash_group(uint32_t md5[4], uint64_t sha[8], const struct group *this, vector *w,
 			      vector *wk)
 {
