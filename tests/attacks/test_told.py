@@ -84,13 +84,15 @@ def test_c1_a_secret_in_each_place(broker, vhost, servers, source):
         n_tasks += r.status_code == 202
         answers += [r.text, a.get(f'/v2/images/{image}/tasks').text]
         r = admin.post('/v2/tasks', {'type': 'import', 'input': {
-            'import_from': url, 'import_from_format': 'raw', 'image_properties': {'disk_format': 'raw', 'container_format': 'bare'}}})
+            'import_from': url, 'import_from_format': 'raw',
+            'image_properties': {'disk_format': 'raw', 'container_format': 'bare'}}})
         n_tasks += r.status_code == 201
         answers.append(r.text)
     assert n_tasks > 6
     wait_tasks(server, admin, n_tasks)
     image = a.new(b'x')['id']
-    for key, value in (('locations', [{'url': 'http://u:CANARY-location@h/', 'metadata': {}}]), ('direct_url', 'swift://u:CANARY@h')):
+    for key, value in (('locations', [{'url': 'http://u:CANARY-location@h/', 'metadata': {}}]),
+                       ('direct_url', 'swift://u:CANARY@h')):
         answers.append(a.create(**{key: value}).text)
         answers.append(a.patch(image, {'op': 'add', 'path': f'/{key}', 'value': value}).text)
     for path in ('/v2/images', f'/v2/images/{image}', '/v2/tasks', '/metrics'):
