@@ -32,8 +32,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memcpy(&length, data, sizeof(length));
 	length &= INT64_MAX;
-	value = strndup((const char *)data + sizeof(length), size - sizeof(length));
+	value = calloc(1, size - sizeof(length) + 1);
 	require(value);
+	memcpy(value, data + sizeof(length), size - sizeof(length));
 	v = range_parse(value, length, &first, &last);
 	check(v, length, first, last);
 	first = last = -7;
