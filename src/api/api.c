@@ -197,7 +197,7 @@ int call_json(struct call *c, json_t **ret, struct err *err)
 	if (n == 0)
 		return err_set(err, ERR_INVALID, "The request needs a JSON body.");
 	if (n > MAX_VALUES && count_values(body, n) > MAX_VALUES)
-		return err_set(err, ERR_TOO_LARGE, "The body has more than %d values.", MAX_VALUES);
+		return err_set(err, ERR_INVALID, "The body has more than %d values.", MAX_VALUES);
 	json_starved = false;
 	json = json_loadb(body, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
 	if (json_starved) {
