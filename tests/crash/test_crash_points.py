@@ -105,7 +105,7 @@ def check(server, deed, since):
     check_house(server)
     told = news(server, since)
     assert told in [tuple(m) for m in deed.may_be_told()], f'told: {told}; answer: {deed.answer}'
-    check_records(server, since)
+    check_records(server)
     for subject, in server.rows('SELECT DISTINCT subject FROM glint_events WHERE offset > ?', since):
         server.told(subject)  # has an eye on seq
 

@@ -103,7 +103,7 @@ def attempt(server, deed, source, kinds, error, n, how):
     images, tasks = news(server, since)
     told = [e for e in images if e != 'WARN image.delete'], tasks
     assert is_possible(deed, told, struck, kinds == MEMORY), f'told: {told}; answer: {deed.answer}'
-    check_records(server, since)
+    check_records(server)
     for image in deed.images(server):
         assert server.client(ADMIN).remove(image).status_code == 204
     return struck
