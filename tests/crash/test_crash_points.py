@@ -14,19 +14,19 @@ CRASH_ALL=1 takes every point; otherwise CRASH_SEED (printed) chooses KILLS / 20
 are not one of many writes to the same file."""
 import os
 import random
-import re
 import select
-import shutil
 import time
 
 import pytest
 
-from deeds import DATA, DEEDS, OCTETS
-from harness import ADMIN, DEADLINE, Client, Raw, Watch, wait_for
+from deeds import DATA, DEEDS
+from harness import ADMIN, DEADLINE, Watch, wait_for
+from leftovers import Snapshot, check_start, leave_everything_half_done
 from sources import Hostile
 from test_crash import KILLS, SEED
-from victim import (DURABLE, GAVE_UP, KILL_AFTER, KILL_BEFORE, NEVER, SAVING, STAGED, check_house, check_records, last_offset,
-                    merge, news, sample, two_stores)
+from victim import (DURABLE, KILL_AFTER, KILL_BEFORE, NEVER, check_house, check_records, last_offset, merge, news,
+                    sample, two_stores)
+
 
 ALL = os.environ.get('CRASH_ALL') == '1'
 N_POINTS = max(2, KILLS // 20)
@@ -153,59 +153,6 @@ def test_c7_points_of(victims, source, kind):
 
 # -- the start -----------------------------------------------------------------------------------------
 
-def cut(raw, server, path):
-    """A body of which only a part has come, and that part is in the store."""
-    raw.head('PUT', path, who=ADMIN, Content_Length=len(DATA), **{k.replace('-', '_'): v for k, v in OCTETS.items()})
-    raw.send(DATA[:290_000])
-
-
-def leave_everything_half_done(server, source):
-    """Killed with an upload, a staging, an import to two stores and a removal under way; what has to be told of
-    each in the end."""
-    c = server.client(ADMIN)
-    saving, staging, importing, gone = (c.new(name=n)['id'] for n in ('saving', 'staging', 'importing', 'gone'))
-    assert c.upload(gone, DATA).status_code == 204
-    with Raw(server) as one, Raw(server) as two:
-        cut(one, server, f'/v2/images/{saving}/file')
-        cut(two, server, f'/v2/images/{staging}/stage')
-        r = c.post(f'/v2/images/{importing}/import', {'method': {'name': 'web-download', 'uri': f'{source.url}/held'},
-                                                      'stores': ['one', 'two']})
-        assert r.status_code == 202, r.text
-        assert source.waiting.wait(DEADLINE)
-        parts = [server.root / 'one', server.root / 'two', server.staging]
-        wait_for(lambda: sum(p.name.endswith('.part') for d in parts for p in d.iterdir()) == 4, server.root, 'parts')
-        server.faults.arm(DURABLE, 0, 0, how=KILL_BEFORE, below=server.root / 'one' / gone)  # the removal of the bytes
-        with pytest.raises(Exception):
-            c.remove(gone)
-        server.wait_exit()
-        assert server.died()
-    server.faults.disarm()
-    source.gate.set()
-    return {saving: ['image.create'] + SAVING + GAVE_UP, staging: ['image.create', STAGED[0]] + GAVE_UP,
-            importing: ['image.create', 'image.update(importing)', 'image.prepare', 'image.prepare', 'image.upload',
-                        'image.update(importing)', 'image.upload', 'image.activate', 'image.update(active)',
-                        'image.update(active)'],
-            gone: ['image.create'] + SAVING + ['image.upload', 'image.activate', 'image.update(active)', 'image.delete']}
-
-
-class Snapshot:
-    """The directory of a server as it was left, to be put back."""
-
-    def __init__(self, server):
-        self.server, self.copy = server, server.root.parent / 'copy'
-        shutil.copytree(server.root, self.copy, symlinks=True)
-
-    def put_back(self):
-        root = self.server.root
-        for path in root.iterdir():
-            if path != self.server.faults.path:  # which we share with it
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in self.copy.iterdir():
-            if path.name != self.server.faults.path.name:
-                shutil.copytree(path, root / path.name) if path.is_dir() else shutil.copy2(path, root / path.name)
-        self.server.forget_log()
-
-
 def start_until(server, snapshot, how, n):
     """A start with a kill in it; False if it was through before."""
     snapshot.put_back()
@@ -216,14 +163,6 @@ def start_until(server, snapshot, how, n):
     if not dead:
         server.kill9()
     return dead
-
-
-def check_start(server, expected):
-    server.start()
-    check_house(server)
-    check_records(server)
-    assert {subject: server.told(subject) for subject in expected} == expected
-    server.kill9()
 
 
 def test_c7_points_of_a_start(victims, tmp_path):
