@@ -7,7 +7,7 @@ PYTHON ?= /usr/bin/python3
 MESON_OPTIONS ?=
 DATA ?= glint-data
 LISTEN ?= 127.0.0.1:9292
-KILLS ?= 50
+KILLS ?= 200
 SECONDS ?= 20
 
 .PHONY: all run demo test asan tsan fuzz crash faults attacks bench lint install deb deb-test clean help

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGKILL at random moments of random lives, KILLS times (50), and what must hold after each restart:
+"""SIGKILL at random moments of random lives, KILLS times (200), and what must hold after each restart:
 
 (1) Every change that was answered is there, and its events are in the journal; a change that was not
     answered is there with its events, or not at all.
@@ -22,7 +22,7 @@ import requests
 
 from harness import A, B, Client, Glint, parse_events, pattern, wait_for
 
-KILLS = int(os.environ.get('KILLS', '50'))
+KILLS = int(os.environ.get('KILLS', '200'))
 SEED = int(os.environ.get('CRASH_SEED', str(random.SystemRandom().getrandbits(32))))
 CLIENTS = 4
 DATA = pattern(3 << 20)

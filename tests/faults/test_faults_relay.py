@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands behind a change when its disk is full or broken: the database, and the log of the notifications. A change is refused before it begins, or told of, sooner or later."""
+"""What stands behind a change when its disk is full or broken: the database, and the log of the notifications.
+A change is refused before it begins, or told of, sooner or later; the start does what it can."""
 import random
 
 import pytest
