@@ -70,6 +70,7 @@ bench:
 	@[ -f $(BUILD)-bench/build.ninja ] || meson setup --buildtype=release $(MESON_OPTIONS) $(BUILD)-bench
 	@ninja -C $(BUILD)-bench
 	@$(PYTHON) bench/bench.py --glint $(BUILD)-bench/glint
+	@$(PYTHON) bench/pages.py --glint $(BUILD)-bench/glint
 	@$(PYTHON) bench/messaging.py --build $(BUILD)-bench
 	@$(PYTHON) bench/imports.py --glint $(BUILD)-bench/glint
 

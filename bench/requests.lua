@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- What wrk sends, and how it reports: wrk -s requests.lua URL -- show IDFILE | list | create
+-- What wrk sends, and how it reports: wrk -s requests.lua URL -- show IDFILE | list | create | pages PATHFILE
 -- One line of JSON at the end: requests, seconds, bad answers, median and 99th percentile in microseconds.
 
 local ids, next_id = {}, 0
@@ -8,7 +8,7 @@ local what
 
 function init(args)
 	what = args[1]
-	if what == "show" then
+	if what == "show" or what == "pages" then
 		for line in io.lines(args[2]) do ids[#ids + 1] = line end
 	elseif what == "create" then
 		wrk.method = "POST"
@@ -22,6 +22,9 @@ function request()
 	if what == "show" then
 		next_id = next_id % #ids + 1
 		return wrk.format(nil, "/v2/images/" .. ids[next_id])
+	elseif what == "pages" then
+		next_id = next_id % #ids + 1
+		return wrk.format(nil, ids[next_id])
 	elseif what == "list" then
 		return wrk.format(nil, "/v2/images?limit=25")
 	end

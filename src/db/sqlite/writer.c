@@ -369,31 +369,42 @@ void writer_abort(struct writer *w, struct sqlite_tx *tx)
 
 /* -- transactions that nobody waits for --------------------------------------------------------- */
 
-/* With the turn. Once it is in the batch it may be gone; those that follow in it are told with it. */
-static void run(struct writer *w, struct sqlite_tx *tx)
+static void tell_failure(struct sqlite_tx *tx, int r)
+{
+	struct tx_queue one = {0};
+
+	tx->outcome = r;
+	push(&one, tx);
+	tell(&one);
+}
+
+/* With the turn, which it gives up whatever happens. */
+static int run_in_turn(struct writer *w, struct sqlite_tx *tx)
 {
 	struct err *err = &tx->story;
-	struct tx_queue failed = {0};
-	int r = 0;
+	int r;
 
-	if (clock_mono_us() - tx->since > MAX_TURN_WAIT_US)
-		r = waited_too_long(err);
-	if (r < 0)
+	if (clock_mono_us() - tx->since > MAX_TURN_WAIT_US) {
 		end_turn(w);
-	else
-		r = begin_in_batch(w, tx, err);
-	if (r == 0) {
-		r = tx->fn(tx->cls, &tx->base, err);
-		if (r == 0)
-			r = release(w, tx, err);
-		else
-			writer_abort(w, tx);
+		return waited_too_long(err);
 	}
+	r = begin_in_batch(w, tx, err);
+	if (r < 0)
+		return r;
+	r = tx->fn(tx->cls, &tx->base, err);
 	if (r == 0)
-		return;
-	tx->outcome = r;
-	push(&failed, tx);
-	tell(&failed);
+		return release(w, tx, err);
+	writer_abort(w, tx);
+	return r;
+}
+
+/* Once it is released it is told, and freed, with its batch. */
+static void run(struct writer *w, struct sqlite_tx *tx)
+{
+	int r = run_in_turn(w, tx);
+
+	if (r != 0)
+		tell_failure(tx, r);
 }
 
 static void *run_jobs(void *arg)
@@ -436,7 +447,6 @@ static bool has_thread(struct writer *w)
 
 void writer_submit(struct writer *w, struct sqlite_tx *tx)
 {
-	struct tx_queue failed = {0};
 	bool ok;
 
 	tx->since = clock_mono_us();
@@ -447,9 +457,6 @@ void writer_submit(struct writer *w, struct sqlite_tx *tx)
 	else if (ok)
 		give_turn(w, tx);
 	(void)pthread_mutex_unlock(&w->lock);
-	if (ok)
-		return;
-	tx->outcome = err_nomem(&tx->story);
-	push(&failed, tx);
-	tell(&failed);
+	if (!ok)
+		tell_failure(tx, err_nomem(&tx->story));
 }
