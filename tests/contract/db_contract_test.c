@@ -1842,6 +1842,76 @@ static void test_purge(void **state)
 
 /* -- running ------------------------------------------------------------------------------------ */
 
+/* -- transactions that nobody waits for ----------------------------------------------------------- */
+
+#define N_LATER 200
+
+struct later {
+	pthread_mutex_t lock;
+	pthread_cond_t told;
+	int n_told, n_good, n_bad;
+};
+
+static int append_later(void *cls, struct db_tx *tx, struct err *err)
+{
+	append_event(tx, "later", T0);
+	return 0;
+}
+
+static int append_and_fail(void *cls, struct db_tx *tx, struct err *err)
+{
+	append_event(tx, "later", T0);
+	return err_set(err, ERR_FORBIDDEN, "not this one");
+}
+
+static void note_told(void *cls, int r, const struct err *err)
+{
+	struct later *l = cls;
+
+	(void)pthread_mutex_lock(&l->lock);
+	l->n_told++;
+	l->n_good += r == 0;
+	l->n_bad += r == ERR_FORBIDDEN && !strcmp(err->text, "not this one");
+	(void)pthread_cond_signal(&l->told);
+	(void)pthread_mutex_unlock(&l->lock);
+}
+
+static void *write_and_wait(void *arg)
+{
+	for (int i = 0; i < N_LATER; i++) {
+		struct db_tx *tx = begin(DB_WRITE);
+
+		append_event(tx, "waiting", T0);
+		OK(db_commit(&tx, &err));
+	}
+	return NULL;
+}
+
+/* Beside others that do wait; every fourth fails and leaves nothing. Told means durable: a reader sees it. */
+static void test_writes_that_nobody_waits_for(void **state)
+{
+	struct later l = {.lock = PTHREAD_MUTEX_INITIALIZER, .told = PTHREAD_COND_INITIALIZER};
+	struct db_journal j;
+	struct db_tx *tx;
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, write_and_wait, NULL), 0);
+	for (int i = 0; i < N_LATER; i++)
+		db_write(db, i % 4 == 3 ? append_and_fail : append_later, note_told, &l);
+	(void)pthread_mutex_lock(&l.lock);
+	while (l.n_told < N_LATER)
+		(void)pthread_cond_wait(&l.told, &l.lock);
+	(void)pthread_mutex_unlock(&l.lock);
+	assert_int_equal(l.n_good, N_LATER * 3 / 4);
+	assert_int_equal(l.n_bad, N_LATER / 4);
+	(void)pthread_join(thread, NULL);
+	tx = begin(DB_READ);
+	OK(db_journal(tx, &j, &err));
+	db_abort(tx);
+	assert_int_equal(j.n_events, N_LATER * 3 / 4 + N_LATER);
+	assert_int_equal(j.last_ever, j.n_events);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_db, close_db)
 
 static int run_suite(void)
@@ -1899,6 +1969,7 @@ static int run_suite(void)
 		TEST(test_set_aside),
 		TEST(test_set_aside_goes_with_its_event),
 		TEST(test_purge),
+		TEST(test_writes_that_nobody_waits_for),
 	};
 
 	return cmocka_run_group_tests_name(driver->name, tests, NULL, NULL);
