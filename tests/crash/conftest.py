@@ -8,7 +8,7 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / 'e2e'), str(TESTS / 'faults')]
 
-pytest.register_assert_rewrite('harness', 'victim', 'points')
+pytest.register_assert_rewrite('harness', 'victim', 'leftovers')
 
 import victim  # noqa: E402
 

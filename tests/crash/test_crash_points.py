@@ -27,7 +27,6 @@ from test_crash import KILLS, SEED
 from victim import (DURABLE, KILL_AFTER, KILL_BEFORE, NEVER, check_house, check_records, last_offset, merge, news,
                     sample, two_stores)
 
-
 ALL = os.environ.get('CRASH_ALL') == '1'
 N_POINTS = max(2, KILLS // 20)
 

@@ -8,7 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'e2e'))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-pytest.register_assert_rewrite('harness', 'victim')
+pytest.register_assert_rewrite('harness', 'victim', 'leftovers')
 
 import victim  # noqa: E402
 

@@ -9,7 +9,7 @@ import sqlite3
 import struct
 from pathlib import Path
 
-from harness import ADMIN, BINARY, UUID, Client, Glint, parse_events, wait_for
+from harness import BINARY, UUID, Glint, parse_events, wait_for
 
 LIBRARY = Path(os.environ.get('GLINT_FAULTS') or Path(BINARY).parent / 'tests' / 'faults' / 'glint-faults.so')
 
