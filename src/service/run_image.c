@@ -135,6 +135,12 @@ static void watch_image(struct run *run, const char *image_id)
 	run->listed = true;
 }
 
+/* The image was deleted, and what an earlier run has stored of it nobody else knows of. */
+static bool has_left_overs(const struct run *run)
+{
+	return !run->is_first && run->refusal.code == ERR_GONE;
+}
+
 static int image_begin(struct run *run, struct db_tx *tx, struct err *err)
 {
 	struct plan *p = arena_alloc(&run->arena, sizeof(*p));
@@ -152,7 +158,7 @@ static int image_begin(struct run *run, struct db_tx *tx, struct err *err)
 	run->plan = p;
 	watch_image(run, p->job.image_id);
 	r = load_image(run, tx, p, &ours, err);
-	if (r < 0 || !ours)
+	if (r < 0 || (!ours && !has_left_overs(run)))
 		return r;
 	find_sinks(run, p);
 	p->has_begun = !run->is_first || run->refusal.code == 0;

@@ -178,6 +178,26 @@ def test_imports_wait_alone(server):
     source.close()
 
 
+def test_import_that_dies_with_its_image_deleted(server):
+    """Its bytes have their name already; the next start finds the task, no image, and what is to go."""
+    source, c = Hostile(DATA), server.client(ADMIN)
+    image = c.new()['id']
+    server.faults.arm(SYNC, 0, 1, sticky=True, how=HANG, below=server.root / 'one')  # of the directory, after the rename
+    r = c.post(f'/v2/images/{image}/import', {'method': {'name': 'web-download', 'uri': f'{source.url}/good'},
+                                              'stores': ['one']})
+    assert r.status_code == 202, r.text
+    wait_for(server.faults.hanging, server.root, 'sync of the directory')
+    assert (server.root / 'one' / image).exists()
+    assert c.remove(image).status_code == 204
+    server.kill9()
+    server.faults.disarm()
+    server.start()
+    check_house(server)
+    check_records(server)
+    assert server.told(image)[-2:] == ['ERROR image.upload', 'image.delete']
+    source.close()
+
+
 def stop_in_time(server):
     """SIGTERM, and it is over in shutdown_timeout and the ten seconds that it allows itself."""
     began = time.monotonic()
