@@ -255,6 +255,7 @@ static bool call_handler(struct http_request *req, http_handler_fn *handle)
 	const struct log_ctx ctx = {.request_id = req->id};
 	bool suspended = false;
 
+	/* cppcheck-suppress autoVariables; it is only written to while we wait for the handler */
 	req->suspended = &suspended;
 	handle(req->server->config.cls, req);
 	if (suspended)

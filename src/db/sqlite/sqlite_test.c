@@ -734,6 +734,39 @@ static void test_a_name_is_looked_up(void **state)
 	(void)sqlite3_finalize(stmt);
 }
 
+static int no_row(void *cls, const struct image *img, struct err *err)
+{
+	return 1;
+}
+
+/* A filter that nothing matches walks all that is visible: too long for who has others to serve. The connection
+ * is as good as before. */
+static void test_a_brief_read_gives_up(void **state)
+{
+	struct image_sort sorts[] = {{FIELD_CREATED_AT, true}, {FIELD_ID, true}};
+	struct image_filter f = {
+		.field = FIELD_STATUS, .op = OP_EQ, .texts = (const char *[]){"active"}, .n_texts = 1};
+	struct image_query q = {.sees_everything = true, .sorts = sorts, .n_sorts = 2, .limit = 25, .filters = &f, .n_filters = 1};
+	struct db_tx *tx;
+
+	by_hand("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
+		" INSERT INTO images (id, status, created_at, deleted, min_disk, min_ram, protected, visibility, os_hidden)"
+		" SELECT printf('c0ffee00-0000-4000-8000-%012x', i), 'queued', '2026-01-01 00:00:00', 0, 0, 0, 0, 'public', 0"
+		" FROM n");
+	for (int i = 0; i < 2; i++) {
+		tx = begin(DB_READ_BRIEF);
+		assert_int_equal(db_image_list(tx, &q, no_row, NULL, NULL), ERR_TOO_LONG);
+		db_abort(tx);
+		tx = begin(DB_READ);
+		assert_int_equal(db_image_list(tx, &q, no_row, NULL, NULL), 0);
+		db_abort(tx);
+	}
+	q.n_filters = 0;
+	tx = begin(DB_READ_BRIEF);
+	assert_int_equal(db_image_list(tx, &q, no_row, NULL, NULL), 1);
+	db_abort(tx);
+}
+
 /* -- statements --------------------------------------------------------------------------------- */
 
 /* More texts than are kept prepared, some of them under way. */
@@ -845,6 +878,7 @@ int main(void)
 		TEST_CLOSED(test_paths_that_cannot_be_opened),
 		TEST(test_pages_follow_an_index),
 		TEST(test_a_name_is_looked_up),
+		TEST(test_a_brief_read_gives_up),
 		TEST_CLOSED(test_built_statements_come_and_go),
 		TEST(test_values_are_no_sql),
 		TEST(test_readers_make_do),
