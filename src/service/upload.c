@@ -327,10 +327,12 @@ static int upload_steps(struct service *svc, const struct who *who, struct uploa
 	r = transfer_run(&t, err);
 	if (r == 0)
 		r = upload_finish(svc, u, &t, &origin, err);
-	if (r == 0)
+	if (r == 0) {
 		upload_remark(&t, &ctx);
-	else
-		clean_up(svc, who, u, &sink, err);
+		return 0;
+	}
+	transfer_close(&t); /* no bytes are left when the consumers hear of it */
+	clean_up(svc, who, u, &sink, err);
 	return r;
 }
 
