@@ -208,8 +208,8 @@ static void test_images_of_qemu(void **state)
 		skip();
 	sh("head -c 2000000 /dev/urandom > disk && truncate -s 4M disk");
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		struct stream s;
-		struct stream size;
+		struct stream s, size;
+		char number[24];
 
 		(void)snprintf(command, sizeof(command),
 			       "qemu-img convert -f raw -O %s disk image && qemu-img info -f %.*s image | "
@@ -218,7 +218,8 @@ static void test_images_of_qemu(void **state)
 		sh(command);
 		s = load("image");
 		size = load("size");
-		assert_taken(&s, kinds[i].glance, kinds[i].glance, strtoll((char *)size.octets, NULL, 10));
+		(void)snprintf(number, sizeof(number), "%.*s", (int)size.n, (char *)size.octets);
+		assert_taken(&s, kinds[i].glance, kinds[i].glance, strtoll(number, NULL, 10));
 		assert_mistaken(&s, kinds[i].glance);
 		sh("rm image");
 		stream_free(&s);

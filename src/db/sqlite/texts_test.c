@@ -482,8 +482,10 @@ struct seen {
 static int note(void *cls, const char *id, const char *text, size_t n, struct err *err)
 {
 	struct seen *seen = cls;
+	char number[16];
 
-	seen->value[seen->n++] = atoi(text);
+	(void)snprintf(number, sizeof(number), "%.*s", (int)n, text);
+	seen->value[seen->n++] = (int)strtol(number, NULL, 10);
 	return 0;
 }
 
