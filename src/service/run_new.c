@@ -12,10 +12,12 @@
 
 struct plan {
 	struct import_from from;
+	const char *image_id; /* NULL: there is none yet. The task forgets it with its success, which may fail to commit */
 };
 
 static int make_image(struct run *run, struct db_tx *tx, struct image *image, struct err *err)
 {
+	struct plan *p = run->plan;
 	int r;
 
 	if (!image->owner)
@@ -30,8 +32,8 @@ static int make_image(struct run *run, struct db_tx *tx, struct image *image, st
 	}
 	if (r < 0)
 		return r;
-	run->task.image_id = arena_strdup(&run->arena, image->id);
-	if (!run->task.image_id)
+	p->image_id = run->task.image_id = arena_strdup(&run->arena, image->id);
+	if (!p->image_id)
 		return err_nomem(err);
 	return event_image(run->svc->notify, tx, EVENT_IMAGE_CREATE, image, NULL, &run->origin, err);
 }
@@ -65,6 +67,7 @@ static int new_begin(struct run *run, struct db_tx *tx, struct err *err)
 	if (r == ERR_NO_MEMORY)
 		return err_nomem(err);
 	run->plan = p;
+	p->image_id = run->task.image_id;
 	if (r < 0)
 		run_refuse(run, r, "%s", why.text);
 	else if (run->is_first)
@@ -92,7 +95,7 @@ static int new_work(struct run *run, struct err *err)
 
 	if (r < 0)
 		return r;
-	memcpy(run->upload.image_id, run->task.image_id, sizeof(run->upload.image_id));
+	memcpy(run->upload.image_id, p->image_id, sizeof(run->upload.image_id));
 	run->upload.also = succeed;
 	run->upload.progress = run_progress;
 	run->upload.cls = run;
@@ -108,8 +111,10 @@ static int new_clean(struct run *run, struct err *err)
 static int new_fail(struct run *run, struct db_tx *tx, const char *reason, struct err *err)
 {
 	AUTO(arena_done) struct arena a = {0};
+	const struct plan *p = run->plan;
+	const char *id = p ? p->image_id : run->task.image_id;
 	struct image image;
-	int r = run->task.image_id ? db_image_get(tx, run->task.image_id, false, &a, &image, err) : ERR_NOT_FOUND;
+	int r = id ? db_image_get(tx, id, false, &a, &image, err) : ERR_NOT_FOUND;
 
 	run->task.image_id = NULL;
 	if (r == ERR_NOT_FOUND)
