@@ -209,16 +209,31 @@ static int parse_job(const json_t *input, struct arena *a, struct import_job *re
 	return !list || is_nameless(list) ? 0 : parse_list(list, a, &ret->request, err);
 }
 
+/* Jansson does not tell a text that is no JSON from memory that ran out in the middle of it. We have written this
+ * one, so it is tried twice before a task is given up for it. */
+static int load_input(const char *text, json_t **ret, struct err *err)
+{
+	json_t *input = NULL;
+
+	for (int tries = 0; text && !input && tries < 2; tries++)
+		input = json_loads(text, 0, NULL);
+	if (!json_is_object(input)) {
+		json_decref(input);
+		return err_set(err, ERR_INVALID, "The task has no input that it could be run with");
+	}
+	*ret = input;
+	return 0;
+}
+
 /* Those in the request itself are only what was asked for. */
 int import_job_parse(const char *text, struct arena *a, struct import_job *ret, struct err *err)
 {
-	json_t *input = text ? json_loads(text, 0, NULL) : NULL;
+	json_t *input = NULL;
 	int r;
 
 	*ret = (struct import_job){0};
-	if (!json_is_object(input))
-		r = err_set(err, ERR_INVALID, "The task has no input that it could be run with");
-	else
+	r = load_input(text, &input, err);
+	if (r == 0)
 		r = parse_job(input, a, ret, err);
 	json_decref(input);
 	return r;
@@ -340,13 +355,12 @@ static int parse_from(const json_t *input, struct arena *a, struct import_from *
 
 int import_from_parse(const char *text, struct arena *a, struct import_from *ret, struct err *err)
 {
-	json_t *input = text ? json_loads(text, 0, NULL) : NULL;
+	json_t *input = NULL;
 	int r;
 
 	*ret = (struct import_from){0};
-	if (!json_is_object(input))
-		r = err_set(err, ERR_INVALID, "The task has no input that it could be run with");
-	else
+	r = load_input(text, &input, err);
+	if (r == 0)
 		r = parse_from(input, a, ret, err);
 	json_decref(input);
 	if (r < 0)
