@@ -169,9 +169,8 @@ class Victim(Glint):
         return self.in_log
 
     def delivered(self):
-        """Waits until the log has all that the journal has; it must have nothing else, and in the same order."""
-        wait_for(lambda: set(self.journal_ids()) <= set(self.read_log()), self.root, 'delivery of all events')
-        assert list(self.read_log()) == self.journal_ids()
+        """Waits until the log has what the journal has, nothing else, and in the same order. An image.send may still come."""
+        wait_for(lambda: list(self.read_log()) == self.journal_ids(), self.root, 'delivery of all events and of nothing else')
 
     def is_idle(self):
         """Nothing is left to do: no task, no upload, no removal; every relay is past the last event."""
