@@ -3,7 +3,6 @@
 import contextlib
 import os
 import resource
-import threading
 import time
 
 from harness import BINARY
@@ -13,21 +12,6 @@ SANITIZED = any(name in open(BINARY, 'rb').read() for name in (b'__asan_init', b
     if os.path.exists(BINARY) else False
 NO_IMAGE = '00000000-0000-4000-8000-000000000000'
 MIB = 1 << 20
-
-
-def at_once(*functions):
-    results = [None] * len(functions)
-    barrier = threading.Barrier(len(functions))
-
-    def run(n, function):
-        barrier.wait()
-        results[n] = function()
-    threads = [threading.Thread(target=run, args=(n, f)) for n, f in enumerate(functions)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    return results
 
 
 def lines_of(who):

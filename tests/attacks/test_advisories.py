@@ -12,8 +12,8 @@ import threading
 
 import pytest
 
-from attack import MIB, SANITIZED, TIMES, at_once, chunked, descriptors_of, many_descriptors, memory_of, seconds_of_health
-from harness import A, ADMIN, B, PATCH_V21, Client, Raw, pattern, wait_for
+from attack import MIB, SANITIZED, TIMES, chunked, descriptors_of, many_descriptors, memory_of, seconds_of_health
+from harness import A, ADMIN, B, PATCH_V21, Client, Raw, at_once, pattern, wait_for
 from sources import REACHABLE, Hostile
 
 

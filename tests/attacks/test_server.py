@@ -18,9 +18,9 @@ import time
 import pytest
 import requests
 
-from attack import (MIB, NO_IMAGE, SANITIZED, TIMES, at_once, chunked, cpu_of, descriptors_of, lines_of, many_descriptors,
+from attack import (MIB, NO_IMAGE, SANITIZED, TIMES, chunked, cpu_of, descriptors_of, lines_of, many_descriptors,
                     memory_of, seconds_of_health)
-from harness import A, ADMIN, B, PATCH_V21, Client, Raw, exchange, pattern, wait_for
+from harness import A, ADMIN, B, PATCH_V21, Client, Raw, at_once, exchange, pattern, wait_for
 from proxies import Proxy
 
 

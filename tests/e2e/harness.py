@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -541,6 +542,22 @@ def exchange(server, data, timeout=30):
 
 
 # -- small things --------------------------------------------------------------------------------------
+
+def at_once(*functions):
+    """Run these together; their results in order."""
+    results = [None] * len(functions)
+    barrier = threading.Barrier(len(functions))
+
+    def run(n, function):
+        barrier.wait()
+        results[n] = function()
+    threads = [threading.Thread(target=run, args=(n, f)) for n, f in enumerate(functions)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return results
+
 
 def without(d, *keys):
     return {k: v for k, v in d.items() if k not in keys}

@@ -9,26 +9,10 @@ import time
 
 import pytest
 
-from harness import A, ADMIN, B, Client, Raw, pattern, wait_for, write_config
+from harness import A, ADMIN, B, Client, Raw, at_once, pattern, wait_for, write_config
 
 pytestmark = pytest.mark.glint_only
 UPLOADED = ['image.update(saving)', 'image.prepare', 'image.upload', 'image.activate', 'image.update(active)']
-
-
-def at_once(*functions):
-    """Run these together; their results in order."""
-    results = [None] * len(functions)
-    barrier = threading.Barrier(len(functions))
-
-    def run(n, function):
-        barrier.wait()
-        results[n] = function()
-    threads = [threading.Thread(target=run, args=(n, f)) for n, f in enumerate(functions)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    return results
 
 
 def told_in_order(server, image):
