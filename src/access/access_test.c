@@ -64,9 +64,14 @@ static void test_roles_imply_lower_ones_only(void **state)
 
 	assert_int_equal(identify(member, &a, &who), 0);
 	assert_int_equal(who.roles, ROLE_MEMBER | ROLE_READER);
+	assert_string_equal(who.role_names[0], "member");
+	assert_string_equal(who.role_names[1], "reader");
+	assert_null(who.role_names[2]);
 	assert_null(who.project_id);
 	assert_int_equal(identify(odd, &a, &who), 0);
 	assert_int_equal(who.roles, 0);
+	assert_string_equal(who.role_names[0], "administrator");
+	assert_null(who.role_names[1]);
 }
 
 static void test_bad_identities(void **state)

@@ -28,30 +28,68 @@ int auth_mode_parse(const char *flavor, enum auth_mode *ret, struct err *err)
 		       "[paste_deploy] flavor = %s: this version knows trusted-auth and the empty flavor", flavor);
 }
 
-static unsigned role_from_name(const char *name, size_t n)
-{
-	static const struct {
-		const char *name;
-		unsigned roles;
-	} known[] = {
-		{"admin", ROLE_ADMIN | ROLE_MEMBER | ROLE_READER},
-		{"member", ROLE_MEMBER | ROLE_READER},
-		{"reader", ROLE_READER},
-		{"service", ROLE_SERVICE},
-	};
+static const struct known_role {
+	const char *name;
+	enum role role;
+	unsigned roles; /* with those implied */
+} known_roles[] = {
+	{"admin", ROLE_ADMIN, ROLE_ADMIN | ROLE_MEMBER | ROLE_READER},
+	{"member", ROLE_MEMBER, ROLE_MEMBER | ROLE_READER},
+	{"reader", ROLE_READER, ROLE_READER},
+	{"service", ROLE_SERVICE, ROLE_SERVICE},
+};
 
-	for (size_t i = 0; i < ARRAY_LEN(known); i++)
-		if (strlen(known[i].name) == n && strncasecmp(known[i].name, name, n) == 0)
-			return known[i].roles;
+static const struct known_role *known_role(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(known_roles); i++)
+		if (strcmp(known_roles[i].name, name) == 0)
+			return &known_roles[i];
+	return NULL;
+}
+
+static bool has_name(const char *const *names, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* As they are named, then those that they imply and that were not. */
+int who_set_roles(struct who *who, char **names, size_t n, struct arena *a, struct err *err)
+{
+	const char **all = arena_alloc(a, (n + ARRAY_LEN(known_roles) + 1) * sizeof(*all));
+	const struct known_role *known;
+	size_t n_all = n;
+
+	if (!all)
+		return err_nomem(err);
+	who->roles = 0;
+	for (size_t i = 0; i < n; i++) {
+		for (char *c = names[i]; *c; c++)
+			if (*c >= 'A' && *c <= 'Z')
+				*c = (char)(*c | 0x20);
+		known = known_role(names[i]);
+		who->roles |= known ? known->roles : 0;
+		all[i] = names[i];
+	}
+	for (size_t i = 0; i < ARRAY_LEN(known_roles); i++)
+		if ((who->roles & known_roles[i].role) && !has_name(all, n_all, known_roles[i].name))
+			all[n_all++] = known_roles[i].name;
+	all[n_all] = NULL;
+	who->role_names = all;
 	return 0;
 }
 
 /* "admin, Member,reader": comma-separated, any case. A role implies the lower ones, as Keystone's
  * bootstrap sets it up. */
-static unsigned roles_parse(const char *list)
+static int roles_parse(const char *list, struct arena *a, struct who *who, struct err *err)
 {
-	unsigned roles = 0;
+	char **names = arena_alloc(a, (strlen(list) / 2 + 1) * sizeof(*names)); /* a name and a comma each */
+	size_t n_names = 0;
 
+	if (!names)
+		return err_nomem(err);
 	while (*list) {
 		size_t n;
 
@@ -59,10 +97,14 @@ static unsigned roles_parse(const char *list)
 		n = strcspn(list, ",");
 		while (n > 0 && (list[n - 1] == ' ' || list[n - 1] == '\t'))
 			n--;
-		roles |= role_from_name(list, n);
+		if (n > 0) {
+			names[n_names] = arena_strndup(a, list, n);
+			if (!names[n_names++])
+				return err_nomem(err);
+		}
 		list += strcspn(list, ",");
 	}
-	return roles;
+	return who_set_roles(who, names, n_names, a, err);
 }
 
 /* *ret stays NULL for a header that is absent or empty. */
@@ -110,20 +152,22 @@ static int who_from_proxy(header_fn *header, void *cls, struct arena *a, struct 
 	if (!values[PROJECT])
 		values[PROJECT] = values[TENANT];
 
-	ret->roles = values[ROLES] ? roles_parse(values[ROLES]) : 0;
 	ret->user_id = arena_strdup(a, values[USER]);
 	ret->project_id = arena_strdup(a, values[PROJECT]);
 	if ((values[USER] && !ret->user_id) || (values[PROJECT] && !ret->project_id))
 		return err_nomem(err);
-	return 0;
+	return roles_parse(values[ROLES] ? values[ROLES] : "", a, ret, err);
 }
 
 int who_from_headers(enum auth_mode mode, header_fn *header, void *cls, struct arena *a, struct who *ret,
 		     struct err *err)
 {
+	static const char *const everything[] = {"admin", "member", "reader", NULL};
+
 	if (mode == AUTH_TRUSTED)
 		return who_from_proxy(header, cls, a, ret, err);
 	ret->roles = ROLE_ADMIN | ROLE_MEMBER | ROLE_READER;
+	ret->role_names = everything;
 	ret->user_id = ret->project_id = NULL;
 	return 0;
 }

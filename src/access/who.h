@@ -17,7 +17,9 @@ enum role {
 /* Borrowed strings; NULL where there is none. */
 struct who {
 	unsigned roles; /* enum role, with what they imply: admin is member, member is reader */
+	const char *const *role_names; /* all of them by name, in lower case, those implied too; NULL-terminated. NULL: none */
 	const char *user_id, *project_id;
+	const char *user_domain_id, *project_domain_id;
 	const char *request_id;
 	const char *address; /* where the request came from, numeric */
 };
@@ -37,6 +39,9 @@ typedef const char *header_fn(void *cls, const char *name, unsigned *ret_count);
  * proxy confirmed an identity; ERR_INVALID for a header that is there twice. Strings go to @a. */
 int who_from_headers(enum auth_mode mode, header_fn *header, void *cls, struct arena *a, struct who *ret,
 		     struct err *err);
+
+/* Sets roles and role_names by @names, which become lower case and are borrowed by @who. The list goes to @a. */
+int who_set_roles(struct who *who, char **names, size_t n, struct arena *a, struct err *err);
 
 bool who_is_admin(const struct who *who);
 bool who_owns(const struct who *who, const char *owner); /* same project; nobody owns what has no owner */
