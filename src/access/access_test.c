@@ -135,6 +135,10 @@ static const struct {
 	{POLICY_GET_MEMBERS, "yyyy.y."},     {POLICY_MODIFY_MEMBER, "..y..y."},
 	{POLICY_COPY_IMAGE, ".....y."},     {POLICY_GET_IMAGE_LOCATION, "yy...y."},
 	{POLICY_DELETE_IMAGE_LOCATION, ".....y."}, {POLICY_TASKS_API_ACCESS, ".....y."},
+	{POLICY_SET_IMAGE_LOCATION, "y....y."}, {POLICY_ADD_IMAGE_LOCATION, "y....yy"},
+	{POLICY_FETCH_IMAGE_LOCATION, ".....yy"}, {POLICY_SERVICE_API, ".....yy"},
+	{POLICY_GET_TASK, "yyyyyyy"},       {POLICY_GET_TASKS, "yyyyyyy"},
+	{POLICY_ADD_TASK, "yyyyyyy"},       {POLICY_MODIFY_TASK, "yyyyyyy"},
 	{POLICY_STORES_INFO_DETAIL, ".....yy"},
 };
 
@@ -149,10 +153,11 @@ static void test_policy_table(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
 		for (size_t p = 0; p < N_PEOPLE; p++) {
 			struct policy_target target = {&image, p == SHAREE || p == SHAREE_READER};
-			bool allowed = policy_allows(expected[i].rule, &people[p], &target);
+			bool allowed = policy_allows(NULL, expected[i].rule, &people[p], &target);
 
 			if (allowed != (expected[i].allowed[p] == 'y'))
 				fail_msg("%s for person %zu: %d", policy_name(expected[i].rule), p, allowed);
+			assert_int_equal(allowed, policy_allows_named(NULL, policy_name(expected[i].rule), &people[p], &target));
 		}
 	}
 }
@@ -164,16 +169,16 @@ static void test_visibility(void **state)
 	image_init(&image);
 	image.owner = "own";
 	image.visibility = IMAGE_SHARED;
-	assert_true(policy_image_visible(&people[OWNER_READER], &image, false));
-	assert_true(policy_image_visible(&people[SHAREE], &image, true));
-	assert_false(policy_image_visible(&people[STRANGER], &image, false));
-	assert_true(policy_image_visible(&people[ADMIN], &image, false));
+	assert_true(policy_image_visible(NULL, &people[OWNER_READER], &image, false));
+	assert_true(policy_image_visible(NULL, &people[SHAREE], &image, true));
+	assert_false(policy_image_visible(NULL, &people[STRANGER], &image, false));
+	assert_true(policy_image_visible(NULL, &people[ADMIN], &image, false));
 	image.visibility = IMAGE_PRIVATE; /* what was shared and is private now reaches nobody */
-	assert_false(policy_image_visible(&people[SHAREE], &image, true));
+	assert_false(policy_image_visible(NULL, &people[SHAREE], &image, true));
 	image.visibility = IMAGE_COMMUNITY;
-	assert_true(policy_image_visible(&people[STRANGER], &image, false));
+	assert_true(policy_image_visible(NULL, &people[STRANGER], &image, false));
 	image.visibility = IMAGE_PUBLIC;
-	assert_true(policy_image_visible(&people[STRANGER], &image, false));
+	assert_true(policy_image_visible(NULL, &people[STRANGER], &image, false));
 }
 
 static void test_no_role_no_sight(void **state)
@@ -184,7 +189,7 @@ static void test_no_role_no_sight(void **state)
 	image_init(&image);
 	image.owner = "own";
 	image.visibility = IMAGE_PUBLIC;
-	assert_false(policy_image_visible(&nobody, &image, false));
+	assert_false(policy_image_visible(NULL, &nobody, &image, false));
 }
 
 static void test_nobody_owns_what_has_no_owner(void **state)

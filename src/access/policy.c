@@ -3,6 +3,7 @@
 #include "access/policy.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "base/err.h"
 
@@ -20,6 +21,7 @@ static const struct {
 	const char *name, *action;
 	enum role role;
 	enum relation relation;
+	bool or_service; /* the role service will do, too */
 } rules[N_POLICY_RULES] = {
 	[POLICY_ADD_IMAGE] = {"add_image", "create", ROLE_MEMBER, REL_OWN},
 	[POLICY_DELETE_IMAGE] = {"delete_image", "delete", ROLE_MEMBER, REL_OWN},
@@ -39,7 +41,15 @@ static const struct {
 	[POLICY_COPY_IMAGE] = {"copy_image", "copy", ROLE_ADMIN, REL_NOBODY},
 	[POLICY_GET_IMAGE_LOCATION] = {"get_image_location", "see the locations of", ROLE_READER, REL_OWN},
 	[POLICY_DELETE_IMAGE_LOCATION] = {"delete_image_location", "remove locations of", ROLE_ADMIN, REL_NOBODY},
+	[POLICY_SET_IMAGE_LOCATION] = {"set_image_location", "set locations of", ROLE_MEMBER, REL_OWN},
+	[POLICY_ADD_IMAGE_LOCATION] = {"add_image_location", "add locations to", ROLE_MEMBER, REL_OWN, true},
+	[POLICY_FETCH_IMAGE_LOCATION] = {"fetch_image_location", "fetch the locations of", ROLE_SERVICE, REL_NONE},
 	[POLICY_TASKS_API_ACCESS] = {"tasks_api_access", "use the tasks of", ROLE_ADMIN, REL_NOBODY},
+	[POLICY_GET_TASK] = {"get_task", "see tasks of", 0, REL_NONE},
+	[POLICY_GET_TASKS] = {"get_tasks", "list tasks of", 0, REL_NONE},
+	[POLICY_ADD_TASK] = {"add_task", "make tasks for", 0, REL_NONE},
+	[POLICY_MODIFY_TASK] = {"modify_task", "change tasks of", 0, REL_NONE},
+	[POLICY_SERVICE_API] = {"service_api", "use the service interface of", ROLE_SERVICE, REL_NONE},
 	[POLICY_STORES_INFO_DETAIL] = {"stores_info_detail", "see the details of the stores of", ROLE_SERVICE, REL_NONE},
 	[POLICY_MODIFY_MEMBER] = {"modify_member", "change members of", ROLE_MEMBER, REL_MEMBER},
 };
@@ -72,18 +82,31 @@ const char *policy_name(enum policy_rule rule)
 	return rules[rule].name;
 }
 
-bool policy_allows(enum policy_rule rule, const struct who *who, const struct policy_target *target)
+bool policy_allows(struct policy *policy, enum policy_rule rule, const struct who *who, const struct policy_target *target)
 {
 	assert(rule < N_POLICY_RULES);
 	if (who_is_admin(who))
 		return true;
-	return (who->roles & rules[rule].role) && relation_holds(rules[rule].relation, who, target);
+	if (rules[rule].or_service && (who->roles & ROLE_SERVICE))
+		return true;
+	if (rules[rule].role && !(who->roles & rules[rule].role))
+		return false;
+	return relation_holds(rules[rule].relation, who, target);
 }
 
-int policy_check(enum policy_rule rule, const struct who *who, const struct policy_target *target,
+bool policy_allows_named(struct policy *policy, const char *rule, const struct who *who,
+			 const struct policy_target *target)
+{
+	for (enum policy_rule i = 0; i < N_POLICY_RULES; i++)
+		if (strcmp(rules[i].name, rule) == 0)
+			return policy_allows(policy, i, who, target);
+	return false;
+}
+
+int policy_check(struct policy *policy, enum policy_rule rule, const struct who *who, const struct policy_target *target,
 		 struct err *err)
 {
-	if (policy_allows(rule, who, target))
+	if (policy_allows(policy, rule, who, target))
 		return 0;
 	if (!target || !target->image || !*target->image->id)
 		return err_set(err, ERR_FORBIDDEN, "You may not %s images.", rules[rule].action);
@@ -100,11 +123,11 @@ static bool image_reaches(const struct who *who, const struct image *image, bool
 	return image->visibility == IMAGE_SHARED && is_member;
 }
 
-bool policy_image_visible(const struct who *who, const struct image *image, bool is_member)
+bool policy_image_visible(struct policy *policy, const struct who *who, const struct image *image, bool is_member)
 {
 	struct policy_target target = {image, is_member};
 
 	if (who_is_admin(who))
 		return true;
-	return image_reaches(who, image, is_member) && policy_allows(POLICY_GET_IMAGE, who, &target);
+	return image_reaches(who, image, is_member) && policy_allows(policy, POLICY_GET_IMAGE, who, &target);
 }

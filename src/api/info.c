@@ -106,7 +106,8 @@ void info_stores_detail(void *cls, struct http_request *req)
 
 	if (!call_enter_bodyless(&c, cls, req))
 		return;
-	if (check_named(&c) < 0 || policy_check(POLICY_STORES_INFO_DETAIL, &c.who, NULL, &c.err) < 0)
+	if (check_named(&c) < 0 ||
+	    policy_check(service_policy(c.api->service), POLICY_STORES_INFO_DETAIL, &c.who, NULL, &c.err) < 0)
 		call_fail(&c);
 	else
 		reply_stores(&c, true);

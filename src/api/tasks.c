@@ -113,7 +113,7 @@ static int create(struct call *c, struct task *ret)
 {
 	AUTO(json_decref_p) json_t *body = NULL;
 	const char *type = NULL, *input = NULL;
-	int r = policy_check(POLICY_TASKS_API_ACCESS, &c->who, NULL, &c->err);
+	int r = policy_check(service_policy(c->api->service), POLICY_TASKS_API_ACCESS, &c->who, NULL, &c->err);
 
 	if (r == 0)
 		r = call_json(c, &body, &c->err);

@@ -7,28 +7,28 @@
 #include "notify/notify.h"
 #include "service/internal.h"
 
-static int check_creator(const struct who *who, const struct image *draft, struct err *err)
+static int check_creator(struct service *svc, const struct who *who, const struct image *draft, struct err *err)
 {
 	struct policy_target target = {draft, false};
-	int r = policy_check(POLICY_ADD_IMAGE, who, &target, err);
+	int r = policy_check(svc->policy, POLICY_ADD_IMAGE, who, &target, err);
 
 	if (r < 0)
 		return r;
 	if (draft->visibility == IMAGE_PUBLIC)
-		return policy_check(POLICY_PUBLICIZE_IMAGE, who, &target, err);
+		return policy_check(svc->policy, POLICY_PUBLICIZE_IMAGE, who, &target, err);
 	if (draft->visibility == IMAGE_COMMUNITY)
-		return policy_check(POLICY_COMMUNITIZE_IMAGE, who, &target, err);
+		return policy_check(svc->policy, POLICY_COMMUNITIZE_IMAGE, who, &target, err);
 	return 0;
 }
 
 /* All that needs no database. */
-static int prepare(const struct who *who, struct image *draft, struct err *err)
+static int prepare(struct service *svc, const struct who *who, struct image *draft, struct err *err)
 {
 	int r;
 
 	if (!draft->owner)
 		draft->owner = who->project_id;
-	r = check_creator(who, draft, err);
+	r = check_creator(svc, who, draft, err);
 	if (r < 0)
 		return r;
 	if (!*draft->id)
@@ -62,7 +62,7 @@ static void created(void *cls, int r, const struct err *err)
 void service_create(struct service *svc, struct creation *c)
 {
 	struct err err = {0};
-	int r = prepare(c->who, c->image, &err);
+	int r = prepare(svc, c->who, c->image, &err);
 
 	c->service = svc;
 	if (r < 0)

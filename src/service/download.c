@@ -90,7 +90,7 @@ int service_download(struct service *svc, const struct who *who, const char *id,
 	r = service_look(svc, who, id, a, &target, err);
 	if (r < 0)
 		return r;
-	r = service_allow(POLICY_DOWNLOAD_IMAGE, who, &target, err);
+	r = service_allow(svc, POLICY_DOWNLOAD_IMAGE, who, &target, err);
 	if (r < 0)
 		return r;
 	if (target.image.status == IMAGE_DEACTIVATED && !who_is_admin(who))

@@ -32,6 +32,7 @@ struct service {
 	struct db *db;
 	struct stores *stores;
 	struct notify *notify;
+	struct policy *policy;
 	struct service_config config;
 
 	pthread_mutex_t lock; /* of the list; held for a few instructions only */
@@ -49,9 +50,10 @@ struct target {
 	struct image image;
 	bool is_member;
 };
-int service_load(struct db_tx *tx, const struct who *who, const char *id, struct arena *a, struct target *ret,
-		 struct err *err);
-int service_allow(enum policy_rule rule, const struct who *who, const struct target *target, struct err *err);
+int service_load(struct service *svc, struct db_tx *tx, const struct who *who, const char *id, struct arena *a,
+		 struct target *ret, struct err *err);
+int service_allow(struct service *svc, enum policy_rule rule, const struct who *who, const struct target *target,
+		  struct err *err);
 
 /* The same in a read transaction of its own. */
 int service_look(struct service *svc, const struct who *who, const char *id, struct arena *a, struct target *ret,

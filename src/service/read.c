@@ -20,7 +20,7 @@ int service_list(struct service *svc, const struct who *who, struct image_query 
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
 	int r;
 
-	r = policy_check(POLICY_GET_IMAGES, who, NULL, err);
+	r = policy_check(svc->policy, POLICY_GET_IMAGES, who, NULL, err);
 	if (r < 0)
 		return r;
 	query->sees_everything = who_is_admin(who);

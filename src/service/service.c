@@ -24,6 +24,7 @@ int service_new(struct db *db, struct stores *stores, struct notify *notify, con
 	svc->stores = stores;
 	svc->notify = notify;
 	svc->config = *config;
+	svc->policy = config->policy;
 	pthread_mutex_init(&svc->lock, NULL);
 	r = service_measure(svc, config->metrics, err);
 	if (r == 0)
@@ -75,6 +76,11 @@ void service_stop(struct service *svc, int64_t wait_us)
 	executor_stop(svc->executor, wait_us);
 }
 
+struct policy *service_policy(const struct service *svc)
+{
+	return svc->policy;
+}
+
 struct origin service_origin(const struct who *who)
 {
 	return (struct origin){who->request_id, who->user_id, who->project_id};
@@ -102,8 +108,8 @@ static int find_membership(struct db_tx *tx, const struct who *who, const struct
 	return r;
 }
 
-int service_load(struct db_tx *tx, const struct who *who, const char *id, struct arena *a, struct target *ret,
-		 struct err *err)
+int service_load(struct service *svc, struct db_tx *tx, const struct who *who, const char *id, struct arena *a,
+		 struct target *ret, struct err *err)
 {
 	int r;
 
@@ -117,7 +123,7 @@ int service_load(struct db_tx *tx, const struct who *who, const char *id, struct
 	r = find_membership(tx, who, &ret->image, a, &ret->is_member, err);
 	if (r < 0)
 		return r;
-	if (!policy_image_visible(who, &ret->image, ret->is_member))
+	if (!policy_image_visible(svc->policy, who, &ret->image, ret->is_member))
 		return not_found(id, err);
 	return 0;
 }
@@ -128,14 +134,15 @@ int service_look(struct service *svc, const struct who *who, const char *id, str
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
 	int r = db_begin(svc->db, DB_READ, &tx, err);
 
-	return r < 0 ? r : service_load(tx, who, id, a, ret, err);
+	return r < 0 ? r : service_load(svc, tx, who, id, a, ret, err);
 }
 
-int service_allow(enum policy_rule rule, const struct who *who, const struct target *target, struct err *err)
+int service_allow(struct service *svc, enum policy_rule rule, const struct who *who, const struct target *target,
+		  struct err *err)
 {
 	struct policy_target about = {&target->image, target->is_member};
 
-	return policy_check(rule, who, &about, err);
+	return policy_check(svc->policy, rule, who, &about, err);
 }
 
 int service_begin(struct service *svc, const struct who *who, const char *id, enum policy_rule rule,
@@ -147,10 +154,10 @@ int service_begin(struct service *svc, const struct who *who, const char *id, en
 	r = db_begin(svc->db, DB_WRITE, &tx, err);
 	if (r < 0)
 		return r;
-	r = service_load(tx, who, id, a, ret, err);
+	r = service_load(svc, tx, who, id, a, ret, err);
 	if (r < 0)
 		return r;
-	r = service_allow(rule, who, ret, err);
+	r = service_allow(svc, rule, who, ret, err);
 	if (r < 0)
 		return r;
 	*ret_tx = TAKE(tx);

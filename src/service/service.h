@@ -22,6 +22,7 @@
 struct err;
 struct metrics;
 struct notify;
+struct policy;
 struct service;
 
 /* What an import may do, and what is done to it. Lists end with NULL; everything is borrowed. */
@@ -46,6 +47,7 @@ struct service_config {
 	const char *location_key;     /* metadata_encryption_key; NULL: locations are kept as they are */
 	struct inspect_rules inspect; /* [image_format] */
 	struct import_config import;
+	struct policy *policy;        /* access/policy.h; NULL: the default rules */
 	struct metrics *metrics;      /* NULL: none */
 };
 
@@ -54,6 +56,7 @@ int service_new(struct db *db, struct stores *stores, struct notify *notify, con
 		struct service **ret, struct err *err);
 void service_free(struct service *svc); /* stops its thread; NULL is fine */
 void service_free_p(struct service **svc);
+struct policy *service_policy(const struct service *svc); /* what it asks; NULL is one, too */
 
 /* Put right what a crash left behind (see recover.c), then start the janitor, which removes the bytes
  * of deleted images, and the executor, which runs tasks. Before the first request. */

@@ -23,7 +23,7 @@ static int begin_sharing(struct service *svc, const struct who *who, const char 
 	r = db_begin(svc->db, mode, &tx, err);
 	if (r < 0)
 		return r;
-	r = service_load(tx, who, image_id, a, ret, err);
+	r = service_load(svc, tx, who, image_id, a, ret, err);
 	if (r < 0)
 		return r;
 	r = check_shared(&ret->image, err);
@@ -34,11 +34,11 @@ static int begin_sharing(struct service *svc, const struct who *who, const char 
 }
 
 /* A member that the caller may know of: anybody's for the owner, one's own otherwise. */
-static int load_member(struct db_tx *tx, const struct who *who, const struct target *target,
+static int load_member(struct service *svc, struct db_tx *tx, const struct who *who, const struct target *target,
 		       const char *member_id, struct arena *a, struct image_member *ret, struct err *err)
 {
 	bool own = who->project_id && strcmp(who->project_id, member_id) == 0;
-	bool allowed = service_allow(POLICY_GET_MEMBER, who, target, err) == 0;
+	bool allowed = service_allow(svc, POLICY_GET_MEMBER, who, target, err) == 0;
 	int r = ERR_NOT_FOUND;
 
 	if (allowed && (own || who_is_admin(who) || who_owns(who, target->image.owner)))
@@ -83,7 +83,7 @@ int service_member_add(struct service *svc, const struct who *who, const char *i
 	r = begin_sharing(svc, who, image_id, DB_WRITE, a, &tx, &target, err);
 	if (r < 0)
 		return r;
-	r = service_allow(POLICY_ADD_MEMBER, who, &target, err);
+	r = service_allow(svc, POLICY_ADD_MEMBER, who, &target, err);
 	if (r < 0)
 		return r;
 	r = check_member_quota(svc, tx, target.image.id, err);
@@ -107,10 +107,10 @@ int service_member_add(struct service *svc, const struct who *who, const char *i
 }
 
 /* The member itself decides; whoever shares may not decide for it. */
-static int check_may_set(const struct who *who, const struct target *target, const char *member_id,
+static int check_may_set(struct service *svc, const struct who *who, const struct target *target, const char *member_id,
 			 struct err *err)
 {
-	int r = service_allow(POLICY_MODIFY_MEMBER, who, target, err);
+	int r = service_allow(svc, POLICY_MODIFY_MEMBER, who, target, err);
 
 	if (r < 0 || who_is_admin(who) || strcmp(who->project_id, member_id) == 0)
 		return r;
@@ -128,10 +128,10 @@ int service_member_set(struct service *svc, const struct who *who, const char *i
 	r = begin_sharing(svc, who, image_id, DB_WRITE, a, &tx, &target, err);
 	if (r < 0)
 		return r;
-	r = load_member(tx, who, &target, member_id, a, &m, err);
+	r = load_member(svc, tx, who, &target, member_id, a, &m, err);
 	if (r < 0)
 		return r;
-	r = check_may_set(who, &target, member_id, err);
+	r = check_may_set(svc, who, &target, member_id, err);
 	if (r < 0)
 		return r;
 	m.status = status;
@@ -160,10 +160,10 @@ int service_member_remove(struct service *svc, const struct who *who, const char
 	r = begin_sharing(svc, who, image_id, DB_WRITE, &a, &tx, &target, err);
 	if (r < 0)
 		return r;
-	r = load_member(tx, who, &target, member_id, &a, &m, err);
+	r = load_member(svc, tx, who, &target, member_id, &a, &m, err);
 	if (r < 0)
 		return r;
-	r = service_allow(POLICY_DELETE_MEMBER, who, &target, err);
+	r = service_allow(svc, POLICY_DELETE_MEMBER, who, &target, err);
 	if (r < 0)
 		return r;
 	m.deleted = true;
@@ -189,7 +189,7 @@ int service_member_show(struct service *svc, const struct who *who, const char *
 		return err_set(err, ERR_NOT_FOUND, "Image %s has no such member.", image_id);
 	if (r < 0)
 		return r;
-	return load_member(tx, who, &target, member_id, a, ret, err);
+	return load_member(svc, tx, who, &target, member_id, a, ret, err);
 }
 
 int service_member_list(struct service *svc, const struct who *who, const char *image_id, db_member_fn *fn,
@@ -204,7 +204,7 @@ int service_member_list(struct service *svc, const struct who *who, const char *
 	r = begin_sharing(svc, who, image_id, DB_READ, &a, &tx, &target, err);
 	if (r < 0)
 		return r;
-	r = service_allow(POLICY_GET_MEMBERS, who, &target, err);
+	r = service_allow(svc, POLICY_GET_MEMBERS, who, &target, err);
 	if (r < 0)
 		return r;
 	all = who_is_admin(who) || who_owns(who, target.image.owner);

@@ -7,7 +7,7 @@ int service_task_create(struct service *svc, const struct who *who, const char *
 			struct arena *a, struct task *ret, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
-	int r = policy_check(POLICY_TASKS_API_ACCESS, who, NULL, err);
+	int r = policy_check(svc->policy, POLICY_TASKS_API_ACCESS, who, NULL, err);
 
 	if (r < 0)
 		return r;
@@ -33,7 +33,7 @@ int service_task_show(struct service *svc, const struct who *who, const char *id
 		      struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
-	int r = policy_check(POLICY_TASKS_API_ACCESS, who, NULL, err);
+	int r = policy_check(svc->policy, POLICY_TASKS_API_ACCESS, who, NULL, err);
 
 	if (r == 0 && uuid_is_canonical(id)) {
 		r = db_begin(svc->db, DB_READ, &tx, err);
@@ -62,7 +62,7 @@ static int list(struct service *svc, const struct who *who, struct task_query *q
 int service_task_list(struct service *svc, const struct who *who, struct task_query *query, db_task_fn *fn, void *cls,
 		      struct err *err)
 {
-	int r = policy_check(POLICY_TASKS_API_ACCESS, who, NULL, err);
+	int r = policy_check(svc->policy, POLICY_TASKS_API_ACCESS, who, NULL, err);
 
 	return r < 0 ? r : list(svc, who, query, fn, cls, err);
 }
@@ -77,6 +77,6 @@ int service_image_tasks(struct service *svc, const struct who *who, const char *
 	int r = service_look(svc, who, image_id, &a, &target, err);
 
 	if (r == 0)
-		r = service_allow(POLICY_GET_IMAGE, who, &target, err);
+		r = service_allow(svc, POLICY_GET_IMAGE, who, &target, err);
 	return r < 0 ? r : list(svc, who, &query, fn, cls, err);
 }

@@ -62,7 +62,7 @@ int service_delete_from_store(struct service *svc, const struct who *who, const 
 	int r = service_begin(svc, who, id, POLICY_DELETE_IMAGE_LOCATION, &a, &tx, &target, err);
 
 	if (r == 0)
-		r = service_allow(POLICY_GET_IMAGE_LOCATION, who, &target, err);
+		r = service_allow(svc, POLICY_GET_IMAGE_LOCATION, who, &target, err);
 	if (r == 0)
 		r = check_removable(svc, &target.image, store, err);
 	if (r == 0)

@@ -23,17 +23,17 @@ static bool same_text(const char *x, const char *y)
 }
 
 /* What depends on who asks and not on the image alone. */
-static int check_changes(const struct who *who, const struct target *before, const struct image *after,
-			 struct err *err)
+static int check_changes(struct service *svc, const struct who *who, const struct target *before,
+			 const struct image *after, struct err *err)
 {
 	if (!same_text(before->image.owner, after->owner) && !who_is_admin(who))
 		return err_set(err, ERR_FORBIDDEN, "Only an admin may change the owner of an image.");
 	if (before->image.visibility == after->visibility)
 		return 0;
 	if (after->visibility == IMAGE_PUBLIC)
-		return service_allow(POLICY_PUBLICIZE_IMAGE, who, before, err);
+		return service_allow(svc, POLICY_PUBLICIZE_IMAGE, who, before, err);
 	if (after->visibility == IMAGE_COMMUNITY)
-		return service_allow(POLICY_COMMUNITIZE_IMAGE, who, before, err);
+		return service_allow(svc, POLICY_COMMUNITIZE_IMAGE, who, before, err);
 	return 0;
 }
 
@@ -52,7 +52,7 @@ int service_update(struct service *svc, const struct who *who, const char *id, c
 	r = patch_apply(patch, &svc->config.limits, a, &after, err);
 	if (r < 0)
 		return r;
-	r = check_changes(who, &before, &after, err);
+	r = check_changes(svc, who, &before, &after, err);
 	if (r < 0)
 		return r;
 	if (patch->n_steps > 0) {
