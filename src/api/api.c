@@ -3,6 +3,7 @@
 #include "api/api.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,22 +86,46 @@ static const char *client_address(const struct api *api, struct http_request *re
 	return http_peer(req);
 }
 
-bool call_enter(struct call *c, void *cls, struct http_request *req)
+static void call_init(struct call *c, struct api *api, struct http_request *req)
 {
-	*c = (struct call){.api = cls, .req = req, .arena = http_arena(req)};
-	c->who.request_id = http_request_id(req);
-	c->who.address = client_address(c->api, req, c->arena);
-	if (who_from_headers(c->api->config.auth, read_header, req, c->arena, &c->who, &c->err) == 0)
-		return true;
+	*c = (struct call){.api = api, .req = req, .arena = http_arena(req)};
+}
+
+/* The handler will find it. */
+static void admit(struct call *c)
+{
+	struct who *who = arena_alloc(c->arena, sizeof(*who));
+
+	if (who) {
+		*who = c->who;
+		http_set_context(c->req, who);
+		return;
+	}
+	err_nomem(&c->err);
 	call_fail(c);
-	return false;
 }
 
 void api_admit(void *cls, struct http_request *req)
 {
 	struct call c;
 
-	(void)call_enter(&c, cls, req); /* and again, by the handler, when the body is there */
+	call_init(&c, cls, req);
+	c.who.request_id = http_request_id(req);
+	c.who.address = client_address(c.api, req, c.arena);
+	if (who_from_headers(c.api->config.auth, read_header, req, c.arena, &c.who, &c.err) == 0)
+		admit(&c);
+	else
+		call_fail(&c);
+}
+
+bool call_enter(struct call *c, void *cls, struct http_request *req)
+{
+	const struct who *who = http_context(req);
+
+	assert(who); /* or api_admit() would have answered */
+	call_init(c, cls, req);
+	c->who = *who;
+	return true;
 }
 
 bool call_enter_bodyless(struct call *c, void *cls, struct http_request *req)

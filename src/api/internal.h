@@ -23,7 +23,7 @@ struct call {
 	struct err err;
 };
 
-/* Find out who asks. False: the answer (401, 400) has been given. */
+/* Who asks has been found out by api_admit(). False: the answer has been given. */
 bool call_enter(struct call *c, void *cls, struct http_request *req);
 /* The same for a route that takes no body: one that comes is refused. */
 bool call_enter_bodyless(struct call *c, void *cls, struct http_request *req);

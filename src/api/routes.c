@@ -5,13 +5,13 @@
 #include "api/internal.h"
 
 const struct http_route api_routes[] = {
-	{"GET", "/", HTTP_INLINE, versions_choices},
-	{"GET", "/versions", HTTP_INLINE, versions_list},
-	{"GET", "/v2", HTTP_INLINE, versions_choices},
-	{"GET", "/v2/", HTTP_INLINE, versions_choices},
-	{"GET", "/healthcheck", HTTP_INLINE, health_check},
-	{"HEAD", "/healthcheck", HTTP_INLINE, health_check},
-	{"GET", "/metrics", HTTP_WORKER, metrics_show},
+	{"GET", "/", HTTP_INLINE, versions_choices, true},
+	{"GET", "/versions", HTTP_INLINE, versions_list, true},
+	{"GET", "/v2", HTTP_INLINE, versions_choices, true},
+	{"GET", "/v2/", HTTP_INLINE, versions_choices, true},
+	{"GET", "/healthcheck", HTTP_INLINE, health_check, true},
+	{"HEAD", "/healthcheck", HTTP_INLINE, health_check, true},
+	{"GET", "/metrics", HTTP_WORKER, metrics_show, true},
 
 	{"GET", "/v2/schemas/image", HTTP_INLINE, schema_image},
 	{"GET", "/v2/schemas/images", HTTP_INLINE, schema_images},

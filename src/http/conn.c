@@ -6,6 +6,7 @@
  *   PARSE -> BODY            INLINE, WORKER, FILE      begin()
  *   PARSE, BODY -> AWAY      WORKER, FILE, STREAM      submit()
  *   PARSE, BODY -> AWAY      suspended by an INLINE    run_here()
+ *   PARSE -> AWAY -> PARSE   suspended by `admit`      admit()
  *   PARSE, BODY, AWAY -> AWAY    a file is the answer  answered()
  *   PARSE, BODY, AWAY -> SEND    the socket is full    answered()
  *   any of these -> IDLE, PARSE  the answer is out     finish()
@@ -260,7 +261,7 @@ static bool call_handler(struct http_request *req, http_handler_fn *handle)
 	handle(req->server->config.cls, req);
 	if (suspended)
 		return false;
-	if (req->answered || req->wants_worker)
+	if (req->answered || req->wants_worker || req->admitting)
 		return true;
 	log_error(LOG_NAME, &ctx, "the handler of %s %s did not answer", http_method(req), http_path(req));
 	http_reply_error(req, 500, "The service failed to answer this request.");
@@ -353,15 +354,20 @@ static enum step hand_to_stream(struct http_conn *c)
 	return not_submitted(c);
 }
 
+/* Suspended: it comes back by our inbox, which nobody reads but us. */
+static enum step gone(struct http_conn *c)
+{
+	c->state = CONN_AWAY;
+	timer_clear(&c->timer);
+	return STEP_WAIT;
+}
+
 static enum step run_here(struct http_conn *c)
 {
 	struct http_request *req = c->req;
 
-	if (!call_handler(req, req->match.route->handle)) {
-		c->state = CONN_AWAY; /* it comes back by our inbox, which nobody reads but us */
-		timer_clear(&c->timer);
-		return STEP_WAIT;
-	}
+	if (!call_handler(req, req->match.route->handle))
+		return gone(c);
 	return req->wants_worker ? hand_to_pool(c, req->server->workers) : answered(c);
 }
 
@@ -468,16 +474,36 @@ static enum step begin_body(struct http_conn *c)
 
 	if (req->body_left > 0 && (uint64_t)req->body_left > req->server->config.max_body_bytes)
 		return refuse(c, 413, "The request body is too large.");
-	if (req->continue_due && req->server->config.admit)
-		req->server->config.admit(req->server->config.cls, req);
-	if (req->answered)
-		return answered(c);
 	if (!body_send_continue(req))
 		return closed(c);
 	c->state = CONN_BODY;
 	c->waits_since_us = c->loop->now_us;
 	loop_wait(c->loop, c, TIMEOUT_BODY);
 	return STEP_ON;
+}
+
+/* -- who may ask ------------------------------------------------------------------------------------ */
+
+static enum step admitted(struct http_conn *c)
+{
+	struct http_request *req = c->req;
+
+	req->admitting = false;
+	if (req->answered)
+		return answered(c);
+	if (req->match.route->run == HTTP_STREAM || req->body_done)
+		return dispatch(c);
+	return begin_body(c);
+}
+
+static enum step admit(struct http_conn *c)
+{
+	const struct http_config *config = &c->req->server->config;
+
+	if (!config->admit || c->req->match.route->anybody)
+		return admitted(c);
+	c->req->admitting = true;
+	return call_handler(c->req, config->admit) ? admitted(c) : gone(c);
 }
 
 /* -- heads ----------------------------------------------------------------------------------------- */
@@ -497,9 +523,7 @@ static enum step begin(struct http_conn *c)
 		return refuse(c, status, text);
 	if (!req->match.route)
 		return unknown_path(c);
-	if (req->match.route->run == HTTP_STREAM || req->body_done)
-		return dispatch(c);
-	return begin_body(c);
+	return admit(c);
 }
 
 static enum step parse_head(struct http_conn *c)
@@ -609,7 +633,7 @@ void http_conn_back(struct http_conn *c)
 	if (c->cut || (!c->in_epoll && !loop_watch(c->loop, c)))
 		http_conn_close(c);
 	else
-		go_on(c, answered(c));
+		go_on(c, c->req->admitting ? admitted(c) : answered(c));
 }
 
 void http_conn_expired(struct http_conn *c)

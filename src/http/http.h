@@ -34,14 +34,18 @@ struct http_route {
 	const char *path;   /* "/v2/images/{image_id}/file": {name} matches one non-empty segment */
 	enum http_run run;
 	http_handler_fn *handle;
+	bool anybody; /* `admit` is not asked */
 };
 
 struct http_config {
 	const char *listen;         /* "127.0.0.1:9292", "[::1]:9292", port 0: any free one */
 	const struct http_route *routes;
 	void *cls;                  /* handed to every handler */
-	http_handler_fn *admit;     /* INLINE; before a client that waits for it is told to send a body that is
-				       read in whole. It answers if nobody wants that body. NULL: all do */
+	http_handler_fn *admit;     /* INLINE, once the head is complete: before an octet of a body is read or a thread
+				       is taken. It answers if the request goes no further, and may suspend. NULL: all
+				       are admitted */
+	void (*cutting)(void *cls); /* once, on a loop, when http_stop() begins to cut connections: whoever has suspended
+				       requests resumes them soon. Must not block. NULL: nobody has any for long */
 	http_handler_fn *not_found; /* INLINE; a path that no route knows. NULL: a plain 404 */
 	struct metrics *metrics;    /* NULL: none; of several servers, one may have some */
 
@@ -109,8 +113,13 @@ int64_t http_body_length(const struct http_request *req); /* -1: chunked, not kn
 void http_go_to_worker(struct http_request *req);
 bool http_on_worker(const struct http_request *req); /* we are; or on a thread of the streams */
 
-/* An INLINE or WORKER handler, as the last that it does with @req before it gives it away: the answer will come
- * later. Whoever has it then calls http_resume(), once, on any thread: @fn answers, on the event loop. */
+/* What `admit` found out, for the handler; NULL until it is set. Lives as long as the request (http_arena). */
+void http_set_context(struct http_request *req, void *context);
+void *http_context(const struct http_request *req);
+
+/* An INLINE or WORKER handler, or `admit`, as the last that it does with @req before it gives it away: the answer will come
+ * later. Whoever has it then calls http_resume(), once, on any thread: @fn answers, on the event loop. For `admit`,
+ * @fn need not: then the request is admitted. */
 typedef void http_resume_fn(void *cls, struct http_request *req);
 void http_suspend(struct http_request *req);
 void http_resume(struct http_request *req, http_resume_fn *fn, void *cls);

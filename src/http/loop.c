@@ -216,8 +216,11 @@ static void close_idle(struct loop *l)
 
 static void cut_all(struct loop *l)
 {
+	struct http_server *s = l->server;
 	struct http_conn *next;
 
+	if (!atomic_exchange(&s->cutting, true) && s->config.cutting)
+		s->config.cutting(s->config.cls);
 	for (struct http_conn *c = l->conns; c; c = next) {
 		next = c->next;
 		http_conn_cut(c);

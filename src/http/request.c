@@ -62,7 +62,8 @@ void request_reset(struct http_request *req)
 	req->gave_way = false;
 	req->begun_us = 0;
 	req->answered = req->close = req->broken = false;
-	req->wants_worker = req->on_pool = false;
+	req->wants_worker = req->on_pool = req->admitting = false;
+	req->context = NULL;
 	req->suspended = NULL;
 	req->resume = NULL;
 	req->out_pos = 0;
@@ -260,6 +261,16 @@ unsigned http_header_count(const struct http_request *req, const char *name)
 const char *http_request_id(const struct http_request *req)
 {
 	return req->id;
+}
+
+void http_set_context(struct http_request *req, void *context)
+{
+	req->context = context;
+}
+
+void *http_context(const struct http_request *req)
+{
+	return req->context;
 }
 
 const char *http_peer(const struct http_request *req)

@@ -112,6 +112,8 @@ struct http_request {
 
 	int64_t begun_us; /* when the head was complete; 0: it never was */
 	bool answered;
+	bool admitting;             /* `admit` has it, or has put it off */
+	void *context;
 	bool wants_worker, on_pool; /* http_go_to_worker() */
 	bool *suspended;            /* of call_handler(), which may not look at us any more once it is set */
 	http_resume_fn *resume;     /* the answer, put off until now */
@@ -295,6 +297,7 @@ struct http_server {
 	atomic_uint next_sender;
 	atomic_bool stopping;
 	_Atomic int64_t cut_at_us; /* while stopping */
+	atomic_bool cutting;       /* it has come, and config.cutting() was told */
 	bool started, stopped;
 };
 

@@ -228,6 +228,12 @@ static void handle_choosy(void *cls, struct http_request *req)
 	reply_text(req, 200, name);
 }
 
+/* What `admit` has found. */
+static void handle_context(void *cls, struct http_request *req)
+{
+	reply_text(req, 200, http_context(req) ? http_context(req) : "nothing");
+}
+
 static const struct http_route routes[] = {
 	{"GET", "/tiny", HTTP_INLINE, handle_tiny},         {"HEAD", "/tiny", HTTP_INLINE, handle_tiny},
 	{"GET", "/work", HTTP_WORKER, handle_tiny},         {"POST", "/echo", HTTP_INLINE, handle_echo},
@@ -239,6 +245,8 @@ static const struct http_route routes[] = {
 	{"GET", "/inline-file", HTTP_INLINE, handle_file},  {"GET", "/block", HTTP_WORKER, handle_block},
 	{"GET", "/large", HTTP_INLINE, handle_large},       {"GET", "/choosy", HTTP_INLINE, handle_choosy},
 	{"GET", "/late", HTTP_INLINE, handle_late},         {"GET", "/late-work", HTTP_WORKER, handle_late},
+	{"GET", "/inline", HTTP_INLINE, handle_context},    {"GET", "/worker", HTTP_WORKER, handle_context},
+	{"GET", "/open", HTTP_INLINE, handle_context, true},
 	{NULL},
 };
 
