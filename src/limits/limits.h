@@ -4,9 +4,10 @@
  * (1) Nobody waits for Keystone but who asks for a project of which nothing is known, and he no longer than
  *     he says. What is not known is never taken for "no limit": it is ERR_UNAVAILABLE.
  * (2) One question is under way for a project at a time. Whoever asks meanwhile gets its answer.
- * (3) An answer is kept for cache_time. One that is in use is asked for again before it is over, and may serve
- *     for stale_time longer while Keystone does not answer.
- * (4) Who waits is counted over all projects, and what is kept is bounded: the longest unused goes first. */
+ * (3) An answer is kept for cache_time. One that is in use is asked for again before it is over, and may
+ * serve for stale_time longer while Keystone does not answer. (4) Of how many projects a question is under
+ * way is bounded, and so is of how many an answer is kept: the longest unused goes first. While Keystone is
+ * slow or down, so is how many threads wait for it. */
 #pragma once
 
 #include "base/util.h"
@@ -24,7 +25,18 @@ struct quota {
 	int64_t n_uploading;   /* images whose bytes are on their way */
 };
 
-/* Once for each question: r 0 and the quota, or a negative ERR_* and the story. Both borrowed for the call. */
+struct limits_config {
+	int64_t cache_us;        /* how long an answer counts, */
+	int64_t stale_us;        /* and how much longer where Keystone does not give another */
+	int64_t timeout_us;      /* of a question to Keystone, with the login that it may need */
+	unsigned max_asking;     /* projects that are asked for at a time; beyond it: ERR_UNAVAILABLE */
+	unsigned max_threads;    /* that wait in limits_get() while Keystone is slow or down; likewise */
+	size_t max_projects;     /* of which the answer is kept */
+	struct metrics *metrics; /* NULL: nobody counts */
+};
+
+/* Once for each question: r 0 and the quota, or a negative ERR_* and the story. Both borrowed for the call.
+ */
 typedef void limits_fn(void *cls, int r, const struct quota *quota, const struct err *err);
 
 /* From memory; false: it must be asked for. Any thread, an event loop as well: never blocks. */
@@ -36,7 +48,8 @@ bool limits_recall(struct limits *l, const char *project, struct quota *ret);
 void limits_ask(struct limits *l, const char *project, int64_t deadline_us, limits_fn *fn, void *cls);
 
 /* The same for a thread that may wait. */
-int limits_get(struct limits *l, const char *project, int64_t deadline_us, struct quota *ret, struct err *err);
+int limits_get(struct limits *l, const char *project, int64_t deadline_us, struct quota *ret,
+	       struct err *err);
 
 /* Every question that waits is answered with ERR_UNAVAILABLE, and so is each later one that memory does not
  * answer. Waits for no network. NULL is fine. */
