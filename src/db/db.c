@@ -424,6 +424,21 @@ int db_set_aside_list(struct db_tx *tx, const char *driver, int64_t after, int64
 	return tx->driver->set_aside_list(tx, driver, after, max, fn, cls, err);
 }
 
+int db_usage_get(struct db_tx *tx, const char *owner, struct db_usage *ret, struct err *err)
+{
+	return tx->driver->usage_get(tx, owner, ret, err);
+}
+
+int db_usage_keep(struct db_tx *tx, enum db_usage_mode mode, bool *ret_counted, struct err *err)
+{
+	return tx->driver->usage_keep(tx, mode, ret_counted, err);
+}
+
+int db_usage_compare(struct db_tx *tx, db_usage_fn *fn, void *cls, struct err *err)
+{
+	return tx->driver->usage_compare(tx, fn, cls, err);
+}
+
 int db_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err)
 {
 	return tx->driver->purge(tx, older_than, max_rows, ret_n, err);

@@ -261,6 +261,28 @@ typedef int db_set_aside_fn(void *cls, const struct db_set_aside *s, struct err 
 int db_set_aside_list(struct db_tx *tx, const char *driver, int64_t after, int64_t max, db_set_aside_fn *fn,
 		      void *cls, struct err *err);
 
+/* -- what each project has (glint's own) -------------------------------------------------------- */
+
+/* Deleted images, and those whose bytes only wait to be removed, do not count. */
+struct db_usage {
+	int64_t stored_octets; /* the size of each image, for each of its locations */
+	int64_t staged_octets; /* of images that are uploading or importing */
+	int64_t n_images;
+	int64_t n_uploading;   /* saving, uploading or importing, or being copied to another store */
+};
+/* As of this transaction, what it changed included; takes no longer however many images there are. @owner NULL:
+ * of the images that have none. Right as long as it is kept (db_usage_keep). */
+int db_usage_get(struct db_tx *tx, const char *owner, struct db_usage *ret, struct err *err);
+/* ENSURE: keep it, also while others (Glance) change the images. *ret_counted: it was not, or not wholly, kept
+ * before, so all images were counted. AGAIN: count in any case. OFF: leave the images' tables as Glance made
+ * them, until the next time. */
+enum db_usage_mode { DB_USAGE_ENSURE, DB_USAGE_AGAIN, DB_USAGE_OFF };
+int db_usage_keep(struct db_tx *tx, enum db_usage_mode mode, bool *ret_counted, struct err *err);
+/* For each owner what is kept, and what a count of all images says. */
+typedef int db_usage_fn(void *cls, const char *owner, const struct db_usage *kept, const struct db_usage *counted,
+			struct err *err);
+int db_usage_compare(struct db_tx *tx, db_usage_fn *fn, void *cls, struct err *err);
+
 /* -- housekeeping ------------------------------------------------------------------------------ */
 
 /* Rows of properties, tags, members, locations and tasks that were soft-deleted before @older_than go

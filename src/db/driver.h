@@ -122,6 +122,10 @@ struct db_driver {
 	int (*set_aside_list)(struct db_tx *tx, const char *driver, int64_t after, int64_t max,
 			      db_set_aside_fn *fn, void *cls, struct err *err);
 
+	int (*usage_get)(struct db_tx *tx, const char *owner, struct db_usage *ret, struct err *err);
+	int (*usage_keep)(struct db_tx *tx, enum db_usage_mode mode, bool *ret_counted, struct err *err);
+	int (*usage_compare)(struct db_tx *tx, db_usage_fn *fn, void *cls, struct err *err);
+
 	int (*purge)(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err);
 };
 

@@ -1840,6 +1840,218 @@ static void test_purge(void **state)
 	same_image(&stays, &got);
 }
 
+/* -- usage ---------------------------------------------------------------------------------------- */
+
+static void keep_usage(enum db_usage_mode mode, bool is_counted)
+{
+	struct db_tx *tx = begin(DB_WRITE);
+	bool counted;
+
+	OK(db_usage_keep(tx, mode, &counted, &err));
+	assert_int_equal(counted, is_counted);
+	commit(tx);
+}
+
+static void usage_is(const char *owner, int64_t stored, int64_t staged, int64_t n_images, int64_t n_uploading)
+{
+	struct db_tx *tx = begin(DB_READ);
+	struct db_usage u;
+
+	OK(db_usage_get(tx, owner, &u, &err));
+	db_abort(tx);
+	assert_int_equal(u.stored_octets, stored);
+	assert_int_equal(u.staged_octets, staged);
+	assert_int_equal(u.n_images, n_images);
+	assert_int_equal(u.n_uploading, n_uploading);
+}
+
+static void becomes_active(struct image *img, struct arena *a)
+{
+	img->status = IMAGE_ACTIVE;
+	img->size = 1000;
+}
+
+static void becomes_staged(struct image *img, struct arena *a)
+{
+	img->status = IMAGE_UPLOADING;
+	img->size = 70;
+}
+
+static void begins_to_import(struct image *img, struct arena *a)
+{
+	img->status = IMAGE_IMPORTING;
+}
+
+static void is_copied(struct image *img, struct arena *a)
+{
+	OK(image_set_property(img, a, "os_glance_importing_to_stores", "fast", &err));
+}
+
+static void was_copied(struct image *img, struct arena *a)
+{
+	OK(image_set_property(img, a, "os_glance_importing_to_stores", "", &err));
+}
+
+static void changes_hands(struct image *img, struct arena *a)
+{
+	img->owner = "yours";
+}
+
+static void add_location(unsigned n, const char *where)
+{
+	struct db_tx *tx = begin(DB_WRITE);
+	char id[UUID_LEN + 1];
+
+	OK(db_location_add(tx, id_of(n, id), where, NULL, T0, &err));
+	commit(tx);
+}
+
+static void test_usage_of_a_life(void **state)
+{
+	struct image img = an_image(1);
+	struct db_tx *tx;
+
+	keep_usage(DB_USAGE_ENSURE, true);
+	usage_is("mine", 0, 0, 0, 0);
+	insert(&img);
+	usage_is("mine", 0, 0, 1, 0);
+	change(1, becomes_staged);
+	usage_is("mine", 0, 70, 1, 1);
+	change(1, begins_to_import);
+	change(1, is_copied);
+	usage_is("mine", 0, 70, 1, 1);
+	change(1, was_copied);
+	change(1, becomes_active);
+	usage_is("mine", 0, 0, 1, 0);
+	add_location(1, "file:///a");
+	change(1, is_copied);
+	usage_is("mine", 1000, 0, 1, 1);
+	add_location(1, "file:///b");
+	change(1, was_copied);
+	usage_is("mine", 2000, 0, 1, 0);
+	change(1, changes_hands);
+	usage_is("mine", 0, 0, 0, 0);
+	usage_is("yours", 2000, 0, 1, 0);
+	tx = begin(DB_WRITE);
+	OK(db_location_remove(tx, img.id, "file:///a", T0, &err));
+	commit(tx);
+	usage_is("yours", 1000, 0, 1, 0);
+	tx = begin(DB_WRITE);
+	OK(db_image_delete(tx, img.id, T0, &err));
+	db_abort(tx);
+	usage_is("yours", 1000, 0, 1, 0);
+	tx = begin(DB_WRITE);
+	OK(db_image_delete(tx, img.id, T0, &err));
+	commit(tx);
+	usage_is("yours", 0, 0, 0, 0);
+}
+
+static void test_usage_is_seen_in_its_transaction(void **state)
+{
+	struct image img = an_image(1), other = an_image(2);
+	struct db_tx *tx;
+	struct db_usage u;
+
+	keep_usage(DB_USAGE_ENSURE, true);
+	keep_usage(DB_USAGE_ENSURE, false);
+	other.owner = NULL;
+	tx = begin(DB_WRITE);
+	OK(db_image_insert(tx, &img, &err));
+	OK(db_image_insert(tx, &other, &err));
+	OK(db_usage_get(tx, "mine", &u, &err));
+	assert_int_equal(u.n_images, 1);
+	OK(db_usage_get(tx, NULL, &u, &err));
+	assert_int_equal(u.n_images, 1);
+	db_abort(tx);
+	usage_is("mine", 0, 0, 0, 0);
+	usage_is(NULL, 0, 0, 0, 0);
+}
+
+static int is_equal(void *cls, const char *owner, const struct db_usage *kept, const struct db_usage *counted,
+		    struct err *err)
+{
+	assert_memory_equal(kept, counted, sizeof(*kept));
+	++*(int *)cls;
+	return 0;
+}
+
+static int usage_agrees(void)
+{
+	struct db_tx *tx = begin(DB_READ);
+	int n = 0;
+
+	OK(db_usage_compare(tx, is_equal, &n, &err));
+	db_abort(tx);
+	return n;
+}
+
+/* Any change that an image can undergo, in any order that the database lets pass. */
+static void step(unsigned *seed)
+{
+	static const char *const owners[] = {"mine", "yours", NULL}, *const values[] = {"", "fast", "fast,slow"};
+	AUTO(arena_done) struct arena a = {0};
+	unsigned n = rand_r(seed) % 12, what = rand_r(seed) % 8;
+	AUTO(db_abort_p) struct db_tx *tx = begin(DB_WRITE);
+	struct image before, after;
+	struct err why = {0};
+	char id[UUID_LEN + 1], where[32];
+
+	(void)snprintf(where, sizeof(where), "file:///%u", rand_r(seed) % 3);
+	if (db_image_get(tx, id_of(n, id), false, &a, &before, &why) < 0) {
+		struct image img = an_image(n);
+
+		img.owner = owners[rand_r(seed) % 3];
+		(void)db_image_insert(tx, &img, &why); /* the id may have been used */
+	} else if (what == 0) {
+		OK(db_location_add(tx, id, where, NULL, T0, &err));
+	} else if (what == 1) {
+		(void)db_location_remove(tx, id, where, T0, &why);
+	} else if (what == 2 && rand_r(seed) % 8 == 0) {
+		OK(db_image_delete(tx, id, T0, &err));
+	} else {
+		OK(db_image_get(tx, id, false, &a, &after, &err));
+		after.status = rand_r(seed) % IMAGE_DELETED;
+		after.size = (int64_t)(rand_r(seed) % 4) * 1000 - 1;
+		after.owner = owners[rand_r(seed) % 3];
+		OK(image_set_property(&after, &a, "os_glance_importing_to_stores", values[rand_r(seed) % 3], &err));
+		if (what == 3)
+			(void)image_remove_property(&after, "os_glance_importing_to_stores");
+		OK(db_image_update(tx, &before, &after, &err));
+	}
+	if (rand_r(seed) % 4 > 0)
+		commit(TAKE(tx));
+}
+
+static void test_usage_agrees_with_a_count(void **state)
+{
+	unsigned seed = 7;
+
+	keep_usage(DB_USAGE_ENSURE, true);
+	for (int i = 0; i < 2000; i++) {
+		step(&seed);
+		if (i % 50 == 0)
+			(void)usage_agrees();
+	}
+	assert_true(usage_agrees() >= 2);
+	keep_usage(DB_USAGE_AGAIN, true);
+	(void)usage_agrees();
+}
+
+static void test_usage_is_counted_when_it_was_not_kept(void **state)
+{
+	struct image img = an_image(1);
+
+	insert(&img);
+	usage_is("mine", 0, 0, 0, 0);
+	keep_usage(DB_USAGE_ENSURE, true);
+	usage_is("mine", 0, 0, 1, 0);
+	keep_usage(DB_USAGE_OFF, false);
+	change(1, becomes_staged);
+	usage_is("mine", 0, 0, 1, 0);
+	keep_usage(DB_USAGE_ENSURE, true);
+	usage_is("mine", 0, 70, 1, 1);
+}
+
 /* -- running ------------------------------------------------------------------------------------ */
 
 /* -- transactions that nobody waits for ----------------------------------------------------------- */
@@ -1969,6 +2181,10 @@ static int run_suite(void)
 		TEST(test_set_aside),
 		TEST(test_set_aside_goes_with_its_event),
 		TEST(test_purge),
+		TEST(test_usage_of_a_life),
+		TEST(test_usage_is_seen_in_its_transaction),
+		TEST(test_usage_agrees_with_a_count),
+		TEST(test_usage_is_counted_when_it_was_not_kept),
 		TEST(test_writes_that_nobody_waits_for),
 	};
 

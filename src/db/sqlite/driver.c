@@ -270,5 +270,8 @@ const struct db_driver db_driver_sqlite = {
 	.set_aside_delete = sqlite_set_aside_delete,
 	.set_aside_count = sqlite_set_aside_count,
 	.set_aside_list = sqlite_set_aside_list,
+	.usage_get = sqlite_usage_get,
+	.usage_keep = sqlite_usage_keep,
+	.usage_compare = sqlite_usage_compare,
 	.purge = sqlite_purge,
 };

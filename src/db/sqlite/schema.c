@@ -4,7 +4,8 @@
  * (1) The Images tables are those of Glance, column for column, at the revision IMAGES_REVISION of
  *     its migrations, so that Glance opens a database made here and the other way round. A later
  *     revision is taken as well as long as every column that glint uses is there.
- * (2) What is glint's own begins with glint_: its tables, and the indexes it adds to Glance's.
+ * (2) What is glint's own begins with glint_: its tables, the indexes it adds to Glance's, and their triggers
+ *     (usage.c), which only a running service needs.
  * (3) All of it is made in one transaction: a database has what its revision promises, or nothing. */
 #include "db/sqlite/sqlite.h"
 
@@ -12,7 +13,7 @@
 #include <string.h>
 
 #define IMAGES_REVISION "wallaby_contract01"
-#define GLINT_SCHEMA 3
+#define GLINT_SCHEMA 4
 #define QUOTED(n) QUOTED_(n)
 #define QUOTED_(n) #n
 
@@ -183,6 +184,8 @@ static const char glint_tables[] =
 	"CREATE TABLE IF NOT EXISTS glint_removals (id INTEGER PRIMARY KEY AUTOINCREMENT,"
 	" image_id TEXT NOT NULL, url TEXT NOT NULL, n_attempts INTEGER NOT NULL,"
 	" next_attempt_at INTEGER NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS glint_usage (owner TEXT PRIMARY KEY, stored INTEGER NOT NULL,"
+	" staged INTEGER NOT NULL, n_images INTEGER NOT NULL, n_uploading INTEGER NOT NULL) WITHOUT ROWID;"
 	"CREATE INDEX IF NOT EXISTS glint_removals_due ON glint_removals (next_attempt_at);"
 	"INSERT OR REPLACE INTO glint_meta (name, value) VALUES ('schema', '" QUOTED(GLINT_SCHEMA) "');";
 

@@ -250,6 +250,11 @@ int sqlite_removal_retry(struct db_tx *tx, int64_t id, int64_t next_attempt_at, 
 int sqlite_removal_delete(struct db_tx *tx, int64_t id, struct err *err);
 int sqlite_removal_count(struct db_tx *tx, int64_t *ret_n, int64_t *ret_n_failed_before, struct err *err);
 
+/* usage.c */
+int sqlite_usage_get(struct db_tx *tx, const char *owner, struct db_usage *ret, struct err *err);
+int sqlite_usage_keep(struct db_tx *tx, enum db_usage_mode mode, bool *ret_counted, struct err *err);
+int sqlite_usage_compare(struct db_tx *tx, db_usage_fn *fn, void *cls, struct err *err);
+
 /* tasks.c, jobs.c */
 int sqlite_task_insert(struct db_tx *tx, const struct task *t, struct err *err);
 int sqlite_task_get(struct db_tx *tx, const char *id, struct arena *a, struct task *ret, struct err *err);
