@@ -20,6 +20,12 @@ struct arena_block {
 	alignas(max_align_t) char data[];
 };
 
+struct arena_last_act {
+	struct arena_last_act *next;
+	void (*fn)(void *object);
+	void *object;
+};
+
 void arena_init(struct arena *a)
 {
 	*a = (struct arena){0};
@@ -29,6 +35,8 @@ void arena_done(struct arena *a)
 {
 	struct arena_block *next;
 
+	for (struct arena_last_act *act = a->last_acts; act; act = act->next)
+		act->fn(act->object);
 	for (struct arena_block *b = a->blocks; b; b = next) {
 		next = b->next;
 		free(b);
@@ -151,4 +159,15 @@ char *arena_printf(struct arena *a, const char *fmt, ...)
 	out = vprint(a, fmt, ap);
 	va_end(ap);
 	return out;
+}
+
+bool arena_at_end(struct arena *a, void (*fn)(void *object), void *object)
+{
+	struct arena_last_act *act = arena_alloc(a, sizeof(*act));
+
+	if (!act)
+		return false;
+	*act = (struct arena_last_act){a->last_acts, fn, object};
+	a->last_acts = act;
+	return true;
 }

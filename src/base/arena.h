@@ -5,10 +5,12 @@
 #include "util.h"
 
 struct arena_block;
+struct arena_last_act;
 
 /* Not thread-safe. A zeroed struct is a valid empty arena. */
 struct arena {
 	struct arena_block *blocks;
+	struct arena_last_act *last_acts; /* the newest first */
 	size_t used, size; /* of the first block, in octets */
 };
 
@@ -22,3 +24,7 @@ void *arena_alloc(struct arena *a, size_t n_bytes);
 char *arena_strdup(struct arena *a, const char *s);
 char *arena_strndup(struct arena *a, const char *s, size_t n);
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* When the arena ends, fn(@object) is called first, the latest one first: for what lives as long as a request but
+ * does not lie in its arena. False, and nothing is noted, when out of memory. */
+bool arena_at_end(struct arena *a, void (*fn)(void *object), void *object);

@@ -59,6 +59,26 @@ static void test_arena_large_keeps_the_block(void **state)
 	assert_ptr_equal(second, first + 16);
 }
 
+static char acts[8];
+
+static void act(void *object)
+{
+	strncat(acts, object, sizeof(acts) - strlen(acts) - 1);
+}
+
+static void test_arena_ends_what_hangs_on_it(void **state)
+{
+	AUTO(arena_done) struct arena a = {0};
+
+	assert_true(arena_at_end(&a, act, (char *)"a"));
+	assert_true(arena_at_end(&a, act, (char *)"b"));
+	assert_string_equal(acts, "");
+	arena_done(&a);
+	assert_string_equal(acts, "ba");
+	arena_done(&a);
+	assert_string_equal(acts, "ba");
+}
+
 static void test_arena_refuses_the_impossible(void **state)
 {
 	AUTO(arena_done) struct arena a = {0};
@@ -168,6 +188,7 @@ int main(void)
 		cmocka_unit_test(test_arena_alloc),
 		cmocka_unit_test(test_arena_is_zeroed_after_text),
 		cmocka_unit_test(test_arena_large_keeps_the_block),
+		cmocka_unit_test(test_arena_ends_what_hangs_on_it),
 		cmocka_unit_test(test_arena_refuses_the_impossible),
 		cmocka_unit_test(test_arena_text),
 		cmocka_unit_test(test_buf_adds_up),
