@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "base/log.h"
+#include "image/rights.h"
 
 struct err;
 
@@ -22,6 +23,7 @@ struct who {
 	const char *user_domain_id, *project_domain_id;
 	const char *request_id;
 	const char *address; /* where the request came from, numeric */
+	const struct property_rights *rights; /* to custom properties (access/protection.h); NULL: they are not protected */
 };
 
 enum auth_mode {
