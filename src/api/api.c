@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "access/protection.h"
 #include "api/internal.h"
 #include "base/log.h"
 
@@ -96,13 +97,16 @@ static void admit(struct call *c)
 {
 	struct who *who = arena_alloc(c->arena, sizeof(*who));
 
-	if (who) {
-		*who = c->who;
-		http_set_context(c->req, who);
+	if (!who) {
+		err_nomem(&c->err);
+		call_fail(c);
 		return;
 	}
-	err_nomem(&c->err);
-	call_fail(c);
+	*who = c->who;
+	if (protections_rights(c->api->config.protections, who, c->arena, &who->rights, &c->err) < 0)
+		call_fail(c);
+	else
+		http_set_context(c->req, who);
 }
 
 void api_admit(void *cls, struct http_request *req)

@@ -18,11 +18,13 @@ struct api_config {
 	bool allow_task_import;               /* POST /v2/tasks with type import */
 	bool behind_proxy;                    /* believe X-Forwarded-* */
 	const char *healthcheck_disable_file; /* NULL: none */
+	struct protections *protections;      /* access/protection.h; NULL: properties are not protected */
 	const struct metrics *metrics;        /* told to this machine; NULL: they are not told here */
 };
 
 struct api;
 struct metrics;
+struct protections;
 
 /* The service is borrowed. */
 int api_new(struct service *service, const struct api_config *config, struct api **ret, struct err *err);

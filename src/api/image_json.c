@@ -77,13 +77,14 @@ static void put_stores(struct jsonw *w, const struct image *image)
 		put_str(w, "stores", buf_cstr(&stores));
 }
 
-/* Without its end. */
-static void put_image(struct jsonw *w, const struct image *image)
+static bool is_shown(const struct image_property *p)
 {
-	jsonw_object(w);
-	for (size_t i = 0; i < image->n_properties; i++)
-		if (strcmp(image->properties[i].name, "os_glance_stage_host") != 0) /* Glance's alone to know */
-			put_str(w, image->properties[i].name, image->properties[i].value);
+	return strcmp(p->name, "os_glance_stage_host") != 0; /* Glance's alone to know */
+}
+
+/* The attributes that every image has, without the end of the object. */
+static void put_attributes(struct jsonw *w, const struct image *image)
+{
 	put_str(w, "name", image->name);
 	put_str(w, "disk_format", image->disk_format);
 	put_str(w, "container_format", image->container_format);
@@ -108,6 +109,19 @@ static void put_image(struct jsonw *w, const struct image *image)
 	put_str(w, "schema", "/v2/schemas/image");
 }
 
+/* Without its end. */
+static void put_image(struct jsonw *w, const struct image *image, const struct property_rights *rights)
+{
+	jsonw_object(w);
+	for (size_t i = 0; i < image->n_properties; i++) {
+		const struct image_property *p = &image->properties[i];
+
+		if (is_shown(p) && property_allowed(rights, p->name, PROPERTY_READ))
+			put_str(w, p->name, p->value);
+	}
+	put_attributes(w, image);
+}
+
 /* -- as a text ------------------------------------------------------------------------------------- */
 
 /* What a text begins with: the object without its end, then the stores, which not everybody is told. */
@@ -123,7 +137,7 @@ void image_json_text(struct buf *out, const struct image *image)
 	struct jsonw w = jsonw_to(out);
 
 	buf_add(out, &head, sizeof(head));
-	put_image(&w, image);
+	put_image(&w, image, NULL);
 	head.n_object = (uint32_t)(out->len - start - sizeof(head));
 	put_stores(&w, image);
 	if (!out->failed)
@@ -136,10 +150,80 @@ static bool shows_stores(bool is_deactivated, const struct call *c)
 	return stores_have_names(c->api->config.stores) && (!is_deactivated || who_is_admin(&c->who));
 }
 
+/* Where properties are protected a text begins otherwise: who asks may not be told all of them. Each property is
+ *
+ *   struct text_property, its name and a NUL, its member of the object
+ *
+ * and what comes behind the last one is as above, but for the bracket that opens the object. */
+struct text_property {
+	uint32_t n_name; /* with the NUL; 0: there is none any more */
+	uint32_t n_member;
+};
+
+static void put_text_property(struct buf *out, const struct image_property *p)
+{
+	struct text_property head = {.n_name = (uint32_t)strlen(p->name) + 1};
+	struct jsonw w = jsonw_to(out);
+	size_t start = out->len;
+
+	buf_add(out, &head, sizeof(head));
+	buf_add(out, p->name, head.n_name);
+	put_str(&w, p->name, p->value);
+	head.n_member = (uint32_t)(out->len - start - sizeof(head) - head.n_name);
+	if (!out->failed)
+		memcpy(out->data + start, &head, sizeof(head));
+}
+
+void image_json_protected_text(struct buf *out, const struct image *image)
+{
+	struct text_head head = {.is_deactivated = image->status == IMAGE_DEACTIVATED};
+	const struct text_property end = {0};
+	struct jsonw w = jsonw_to(out);
+	size_t start;
+
+	for (size_t i = 0; i < image->n_properties; i++)
+		if (is_shown(&image->properties[i]))
+			put_text_property(out, &image->properties[i]);
+	buf_add(out, &end, sizeof(end));
+	start = out->len;
+	buf_add(out, &head, sizeof(head));
+	put_attributes(&w, image);
+	head.n_object = (uint32_t)(out->len - start - sizeof(head));
+	put_stores(&w, image);
+	if (!out->failed)
+		memcpy(out->data + start, &head, sizeof(head));
+}
+
+/* Writes those that the caller may read; returns how much of the text they were. */
+static size_t put_text_properties(struct jsonw *w, const char *text, const struct property_rights *rights)
+{
+	struct text_property p;
+	size_t at = 0;
+
+	for (;;) {
+		const char *name = text + at + sizeof(p);
+
+		memcpy(&p, text + at, sizeof(p));
+		at += sizeof(p) + p.n_name + p.n_member;
+		if (p.n_name == 0)
+			return at;
+		if (property_allowed(rights, name, PROPERTY_READ))
+			jsonw_raw(w, name + p.n_name, p.n_member);
+	}
+}
+
 void image_json_of_text(struct jsonw *w, const char *text, size_t n, const struct call *c)
 {
 	struct text_head head;
 
+	if (c->who.rights) {
+		size_t n_properties;
+
+		jsonw_object(w);
+		n_properties = put_text_properties(w, text, c->who.rights);
+		text += n_properties;
+		n -= n_properties;
+	}
 	memcpy(&head, text, sizeof(head));
 	if (!shows_stores(head.is_deactivated, c))
 		n = sizeof(head) + head.n_object;
@@ -151,7 +235,7 @@ void image_json_of_text(struct jsonw *w, const char *text, size_t n, const struc
 
 void image_json(struct jsonw *w, const struct image *image, const struct call *c)
 {
-	put_image(w, image);
+	put_image(w, image, c->who.rights);
 	if (shows_stores(image->status == IMAGE_DEACTIVATED, c))
 		put_stores(w, image);
 	jsonw_object_end(w);

@@ -184,7 +184,8 @@ static int fill_page(struct call *c, struct page *page, struct image_query *quer
 	page->limit = query->limit;
 	if (query->limit > 0)
 		query->limit++;
-	return service_list(c->api->service, &c->who, query, brief, image_json_text, add_row, page, &c->err);
+	return service_list(c->api->service, &c->who, query, brief,
+			    c->who.rights ? image_json_protected_text : image_json_text, add_row, page, &c->err);
 }
 
 static int list(struct call *c, struct buf *body, bool brief)

@@ -44,6 +44,7 @@ const char *call_base_url(struct call *c);
 void image_json(struct jsonw *w, const struct image *image, const struct call *c);
 /* The same in two steps: what is the same for everybody may be kept in between. */
 void image_json_text(struct buf *out, const struct image *image);
+void image_json_protected_text(struct buf *out, const struct image *image); /* where properties are protected */
 void image_json_of_text(struct jsonw *w, const char *text, size_t n, const struct call *c);
 
 /* paging.c: the link @key to @path with the parameters of this request, and @marker in place of its own

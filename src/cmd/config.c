@@ -39,6 +39,8 @@ static void print_summary(const struct settings *s, const char *file)
 		printf("  images         %s%s%s\n", s->stores[i].directory, *s->stores[i].id ? "  " : "",
 		       s->stores[i].id);
 	printf("  staging        %s\n", s->staging.directory);
+	if (s->protection.path)
+		printf("  properties     protected by %s\n", s->protection.path);
 	print_drivers(s);
 }
 
@@ -49,6 +51,11 @@ static int check(const struct location_args *args, struct err *err)
 
 	if (r < 0)
 		return r;
+	r = settings.protection.path ? protections_check(&settings.protection, err) : 0;
+	if (r < 0) {
+		settings_done(&settings);
+		return err_wrap(err, r, "[DEFAULT] property_protection_file");
+	}
 	print_summary(&settings, args->config_file);
 	settings_done(&settings);
 	return 0;

@@ -29,6 +29,12 @@ static const struct conf_option own_options[] = {
 	{"DEFAULT", "image_tag_quota", CONF_INT, "128", "Tags an image may have; -1: any number.", -1, 1000000},
 	{"DEFAULT", "image_member_quota", CONF_INT, "128", "Members an image may have; -1: any number.", -1,
 	 1000000},
+	{"DEFAULT", "property_protection_file", CONF_STRING, NULL,
+	 "File that says by their names who may create, read, update and delete custom properties. Read again when it "
+	 "changes. Unset: whoever may change an image may change all its properties."},
+	{"DEFAULT", "property_protection_rule_format", CONF_CHOICE, "roles",
+	 "What stands in that file: names of roles, or for each action the name of one rule of the policy.", 0, 0,
+	 "roles|policies"},
 	{"DEFAULT", "limit_param_default", CONF_INT, "25", "Images on a page when the client does not say.", 1,
 	 1000000},
 	{"DEFAULT", "api_limit_max", CONF_INT, "1000", "Images on a page at most.", 1, 1000000},

@@ -59,6 +59,7 @@ struct server {
 	struct db *db;
 	struct stores *stores;
 	struct notify *notify;
+	struct protections *protections; /* NULL: none */
 	struct service *service;
 	struct api *api;
 	struct http_server *http;
@@ -189,6 +190,19 @@ static int open_listeners(struct server *s, struct err *err)
 	return r < 0 ? err_wrap(err, r, "[glint] metrics_listen") : 0;
 }
 
+static int open_protections(struct server *s, struct err *err)
+{
+	struct settings *set = &s->settings;
+	int r;
+
+	if (!set->protection.path)
+		return 0;
+	set->protection.cls = set->service.policy;
+	r = protections_open(&set->protection, &s->protections, err);
+	set->service.protections = set->api.protections = s->protections;
+	return r < 0 ? err_wrap(err, r, "[DEFAULT] property_protection_file") : 0;
+}
+
 static int open_parts(struct server *s, struct err *err)
 {
 	struct settings *set = &s->settings;
@@ -199,6 +213,7 @@ static int open_parts(struct server *s, struct err *err)
 	    (r = db_watch(s->db, s->metrics, err)) < 0 ||
 	    (r = db_keep_texts(s->db, set->image_cache_bytes, err)) < 0 || (r = open_stores(s, err)) < 0 ||
 	    (r = notify_new(s->db, &set->notify, &s->notify, err)) < 0 ||
+	    (r = open_protections(s, err)) < 0 ||
 	    (r = service_new(s->db, s->stores, s->notify, &set->service, &s->service, err)) < 0 ||
 	    (r = api_new(s->service, &set->api, &s->api, err)) < 0)
 		return r;
@@ -221,6 +236,7 @@ static void close_parts(struct server *s)
 	http_free(s->http);
 	api_free(s->api);
 	service_free(s->service);
+	protections_close(s->protections);
 	notify_free(s->notify);
 	stores_close(s->stores);
 	db_close(s->db);
@@ -255,6 +271,8 @@ static void wait_for_stop(struct server *s, const sigset_t *signals)
 			break;
 		log_reopen();
 		notify_reopen(s->notify);
+		if (s->protections)
+			(void)protections_refresh(s->protections);
 		log_info("glint.serve", NULL, "log files reopened");
 	}
 	log_info("glint.serve", NULL, "stopping: running requests finish first");

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "access/policy.h"
 #include "base/err.h"
 #include "cmd/options.h"
 #include "notify/driver.h"
@@ -460,6 +461,28 @@ static int load_service(struct settings *s, struct err *err)
 	return 0;
 }
 
+static bool ask_policy(void *cls, const char *rule, const struct who *who)
+{
+	return policy_allows_named(cls, rule, who, NULL);
+}
+
+/* A relative name is looked for beside the configuration file, as Glance does. */
+static int load_protection(struct settings *s, const struct location_args *args, struct err *err)
+{
+	struct protection_config *c = &s->protection;
+	const char *path = conf_str(s->conf, "DEFAULT", "property_protection_file");
+	const char *slash = args->config_file ? strrchr(args->config_file, '/') : NULL;
+
+	if (strcmp(conf_str(s->conf, "DEFAULT", "property_protection_rule_format"), "policies") == 0)
+		c->rule = ask_policy; /* which policy, serve says */
+	if (!path || !*path)
+		return 0;
+	c->path = path;
+	if (*path != '/' && slash)
+		c->path = arena_printf(&s->arena, "%.*s/%s", (int)(slash - args->config_file), args->config_file, path);
+	return c->path ? 0 : err_nomem(err);
+}
+
 /* Glance's default flavor is keystone, ours is none. A file that counts on Keystone without saying so
  * must not open the door to everybody. */
 static int load_auth(struct settings *s, struct err *err)
@@ -628,7 +651,7 @@ static int load_parts(struct settings *s, const struct location_args *args, stru
 
 	if ((r = load_paths(s, args, err)) < 0 || (r = load_stores(s, err)) < 0 ||
 	    (r = load_notify(s, err)) < 0 || (r = load_service(s, err)) < 0 || (r = load_imports(s, err)) < 0 ||
-	    (r = load_api(s, err)) < 0 || (r = load_listen(s, args, err)) < 0)
+	    (r = load_protection(s, args, err)) < 0 || (r = load_api(s, err)) < 0 || (r = load_listen(s, args, err)) < 0)
 		return r;
 	load_http(s);
 	load_metrics(s);

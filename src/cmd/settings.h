@@ -2,6 +2,7 @@
  * cmd/settings.h -- the configuration as the parts want it: read, checked, with defaults. */
 #pragma once
 
+#include "access/protection.h"
 #include "access/who.h"
 #include "api/api.h"
 #include "base/arena.h"
@@ -25,6 +26,7 @@ struct settings {
 	unsigned n_warnings;
 
 	size_t image_cache_bytes;
+	struct protection_config protection; /* path NULL: properties are not protected */
 	const char *data_dir, *database_url, *listen, *log_path, *node;
 	bool debug, needs_data_dir; /* something lives in data_dir by default */
 	int64_t shutdown_timeout_us;

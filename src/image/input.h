@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "image/image.h"
+#include "image/rights.h"
 
 struct err;
 
@@ -43,6 +44,7 @@ struct patch {
 	struct patch_step *steps;
 	size_t n_steps;
 	bool strict_add; /* v2.0: add on something that exists is a conflict */
+	const struct property_rights *rights; /* of who asks, for patch_apply(); NULL: to all properties */
 };
 
 enum patch_format { PATCH_V20, PATCH_V21 }; /* application/openstack-images-v2.N-json-patch */
@@ -57,10 +59,11 @@ int patch_parse(const json_t *body, enum patch_format format, struct arena *a, s
  * disk_format/container_format are refused (ERR_FORBIDDEN) unless the image is queued (or
  * importing). Permissions that depend on who asks (owner, visibility public/community) are the
  * caller's: compare before and after. A step at or below /locations is ERR_FORBIDDEN. Does
- * not touch updated_at.
+ * not touch updated_at. A property that may not be read is as if it were not there, but stays; only who may both
+ * create and update it writes over it.
  *   ERR_INVALID    a format that the operator does not allow (all other values: patch_parse())
  *   ERR_CONFLICT   replace or remove of a property that is not there; strict add of one that is
- *   ERR_FORBIDDEN  base attribute removed, read-only attribute, os_glance_*
+ *   ERR_FORBIDDEN  base attribute removed, read-only attribute, os_glance_*, what @p->rights do not allow
  *   ERR_TOO_LARGE  over a quota afterwards (not if the patch only lowers what was over before) */
 int patch_apply(const struct patch *p, const struct image_limits *limits, struct arena *a,
 		struct image *img, struct err *err);

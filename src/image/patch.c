@@ -268,6 +268,9 @@ struct application {
 	size_t cap_properties;               /* room in the image's array: for all that the steps can add */
 	const struct image_property *before; /* as they were */
 	size_t n_before;
+	const struct image_property **hidden; /* those of them that may not be read */
+	size_t n_hidden;
+	const struct property_rights *rights;
 	bool strict_add;
 };
 
@@ -323,15 +326,50 @@ static struct image_property *find_property(const struct application *ap, const 
 	return (struct image_property *)image_find_property(ap->img, name); /* the array is ours */
 }
 
+static int check_right(const struct application *ap, const char *name, enum property_action action, struct err *err)
+{
+	char excerpt[TEXT_EXCERPT_SIZE];
+
+	if (property_allowed(ap->rights, name, action))
+		return 0;
+	return err_set(err, ERR_FORBIDDEN, "The property '%s' is protected.", text_excerpt(name, excerpt));
+}
+
+static bool is_hidden(const struct application *ap, const char *name)
+{
+	for (size_t i = 0; i < ap->n_hidden; i++)
+		if (strcmp(ap->hidden[i]->name, name) == 0)
+			return true;
+	return false;
+}
+
+static int check_rights(const struct application *ap, const struct patch_step *step, bool is_there, struct err *err)
+{
+	const char *name = step->attribute;
+	int r;
+
+	if (step->op == PATCH_REMOVE)
+		return check_right(ap, name, PROPERTY_DELETE, err);
+	if (is_there)
+		return check_right(ap, name, PROPERTY_UPDATE, err);
+	r = check_right(ap, name, PROPERTY_CREATE, err);
+	return r == 0 && is_hidden(ap, name) ? check_right(ap, name, PROPERTY_UPDATE, err) : r;
+}
+
 static int apply_to_property(struct application *ap, const struct patch_step *step, struct err *err)
 {
 	struct image_property *p = find_property(ap, step->attribute);
+	bool is_there = p && property_allowed(ap->rights, p->name, PROPERTY_READ); /* or else a step before has made it */
 	const char *name, *value;
+	int r;
 
-	if (!p && step->op != PATCH_ADD)
+	if (!is_there && step->op != PATCH_ADD)
 		return conflict(step->attribute, "is not there", err);
-	if (p && step->op == PATCH_ADD && ap->strict_add)
+	if (is_there && step->op == PATCH_ADD && ap->strict_add)
 		return conflict(step->attribute, "is there already", err);
+	r = check_rights(ap, step, is_there, err);
+	if (r < 0)
+		return r;
 	if (step->op == PATCH_REMOVE) {
 		(void)image_remove_property(ap->img, step->attribute);
 		return 0;
@@ -394,27 +432,44 @@ static int check_formats(const struct patch *p, const struct image_limits *limit
 	return r;
 }
 
-/* The image gets an array of its own: the one it came with may be shared with the image before. */
+/* The image gets an array of its own: the one it came with may be shared with the image before. What may not be
+ * read is put aside. */
 static int own_properties(struct application *ap, size_t n_steps, struct err *err)
 {
+	struct image *img = ap->img;
 	struct image_property *own;
 
-	ap->before = ap->img->properties;
-	ap->n_before = ap->img->n_properties;
+	ap->before = img->properties;
+	ap->n_before = img->n_properties;
 	ap->cap_properties = ap->n_before + n_steps;
 	own = arena_alloc(ap->a, ap->cap_properties * sizeof(*own));
-	if (!own)
+	ap->hidden = ap->rights ? arena_alloc(ap->a, ap->n_before * sizeof(struct image_property *)) : NULL;
+	if (!own || (ap->rights && !ap->hidden))
 		return err_nomem(err);
-	if (ap->n_before > 0)
-		memcpy(own, ap->before, ap->n_before * sizeof(*own));
-	ap->img->properties = own;
+	img->properties = own;
+	img->n_properties = 0;
+	for (size_t i = 0; i < ap->n_before; i++) {
+		if (property_allowed(ap->rights, ap->before[i].name, PROPERTY_READ))
+			own[img->n_properties++] = ap->before[i];
+		else
+			ap->hidden[ap->n_hidden++] = &ap->before[i];
+	}
 	return 0;
+}
+
+/* What was put aside comes back, unless a step has put something in its place. */
+static void restore_hidden(struct application *ap)
+{
+	for (size_t i = 0; i < ap->n_hidden; i++)
+		if (!find_property(ap, ap->hidden[i]->name))
+			ap->img->properties[ap->img->n_properties++] = *ap->hidden[i];
 }
 
 int patch_apply(const struct patch *p, const struct image_limits *limits, struct arena *a, struct image *img,
 		struct err *err)
 {
-	struct application ap = {.limits = limits, .a = a, .img = img, .strict_add = p->strict_add};
+	struct application ap = {
+		.limits = limits, .a = a, .img = img, .rights = p->rights, .strict_add = p->strict_add};
 	int r;
 
 	r = check_formats(p, limits, err);
@@ -425,5 +480,6 @@ int patch_apply(const struct patch *p, const struct image_limits *limits, struct
 		r = apply_step(&ap, &p->steps[i], err);
 	if (r < 0)
 		return r;
+	restore_hidden(&ap);
 	return check_property_quota(&ap, err);
 }

@@ -391,6 +391,63 @@ static void tags_may_shrink_while_over_the_quota(void **state)
 			 0);
 }
 
+/* By the beginning of a name: what may be done with the property. */
+static bool by_name(void *cls, const char *name, enum property_action action)
+{
+	static const char letters[N_PROPERTY_ACTIONS] = {'c', 'r', 'u', 'd'};
+
+	return memchr(name, letters[action], strcspn(name, "_"));
+}
+
+static void properties_are_protected(void **state)
+{
+	static const struct property_rights rights = {by_name, NULL};
+	static const struct {
+		const char *op, *name;
+		int code;
+	} cases[] = {
+		{"add", "r_", ERR_FORBIDDEN},     {"add", "ru_", 0},
+		{"replace", "ru_", 0},            {"remove", "ru_", ERR_FORBIDDEN},
+		{"remove", "rd_", 0},             {"replace", "rd_", ERR_FORBIDDEN},
+		{"add", "cr_new", 0},             {"add", "rud_new", ERR_FORBIDDEN},
+		{"replace", "ud_", ERR_CONFLICT}, {"remove", "ud_", ERR_CONFLICT}, /* not to be seen */
+		{"add", "ud_", ERR_FORBIDDEN},    {"add", "c_", ERR_FORBIDDEN},
+		{"add", "cu_", 0},                {"add", "c_new", 0},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct image_property before[] = {{"r_", "1"}, {"ru_", "2"}, {"rd_", "3"}, {"ud_", "4"}, {"c_", "5"}, {"cu_", "6"}};
+		struct patch_step step = {.op = *cases[i].op == 'a'      ? PATCH_ADD
+						: cases[i].op[2] == 'p' ? PATCH_REPLACE
+									: PATCH_REMOVE,
+					  .attribute = cases[i].name};
+		struct patch patch = {.steps = &step, .n_steps = 1, .rights = &rights};
+		json_t *value = json_string("new");
+		AUTO(fixture_done) struct fixture f;
+		size_t n;
+
+		fixture_init(&f);
+		f.img.properties = before;
+		f.img.n_properties = n = ARRAY_LEN(before);
+		step.value = step.op == PATCH_REMOVE ? NULL : value;
+		if (patch_apply(&patch, &f.limits, &f.a, &f.img, &f.err) != cases[i].code)
+			fail_msg("%s %s: %d %s", cases[i].op, cases[i].name, f.err.code, f.err.text);
+		json_decref(value);
+		if (cases[i].code < 0)
+			continue;
+		n += strstr(cases[i].name, "new") ? 1 : 0;
+		assert_int_equal(f.img.n_properties, n - (step.op == PATCH_REMOVE));
+		for (size_t k = 0; k < ARRAY_LEN(before); k++) { /* all others as they were, whoever may read them */
+			const struct image_property *p = image_find_property(&f.img, before[k].name);
+
+			if (strcmp(before[k].name, cases[i].name) == 0)
+				assert_true(step.op == PATCH_REMOVE ? !p : strcmp(p->value, "new") == 0);
+			else
+				assert_string_equal(p->value, before[k].value);
+		}
+	}
+}
+
 static void the_number_of_changes_is_bounded(void **state)
 {
 	AUTO(arena_done) struct arena a = {0};
@@ -420,6 +477,7 @@ int main(void)
 		cmocka_unit_test(formats_are_frozen_with_the_bytes),
 		cmocka_unit_test(quotas_hold_for_what_is_new),
 		cmocka_unit_test(tags_may_shrink_while_over_the_quota),
+		cmocka_unit_test(properties_are_protected),
 		cmocka_unit_test(the_number_of_changes_is_bounded),
 	};
 

@@ -84,7 +84,7 @@ int event_image(struct notify *n, struct db_tx *tx, enum event_type t, const str
 	if (t == EVENT_IMAGE_DELETE && notify_delete_payload_is_id(n))
 		payload_image_id(&payload, img);
 	else
-		payload_image(&payload, t, img, backend, now);
+		payload_image(&payload, t, img, backend, who ? who->rights : NULL, now);
 	return append(n, tx, t, EVENT_INFO, img->id, &payload, now, who, err);
 }
 

@@ -5,6 +5,7 @@
 
 #include "db/db.h"
 #include "image/image.h"
+#include "image/rights.h"
 #include "task/task.h"
 
 struct buf;
@@ -30,9 +31,10 @@ enum event_type {
 	N_EVENT_TYPES,
 };
 
-/* Who did it. Borrowed; any member may be NULL. */
+/* Who did it. Borrowed; any member may be NULL. Of an image's properties its events tell what @rights let be read. */
 struct origin {
 	const char *request_id, *user_id, *project_id;
+	const struct property_rights *rights;
 };
 
 struct send_report {

@@ -71,7 +71,7 @@ static bool write_if_it_fits(struct jsonw *w, const char *name, const char *valu
 	return false;
 }
 
-static bool write_properties(struct jsonw *w, const struct image *img)
+static bool write_properties(struct jsonw *w, const struct image *img, const struct property_rights *rights)
 {
 	size_t end = w->out->len + PROPERTIES_MAX;
 	bool all = true;
@@ -79,7 +79,8 @@ static bool write_properties(struct jsonw *w, const struct image *img)
 	jsonw_key(w, "properties");
 	jsonw_object(w);
 	for (size_t i = 0; i < img->n_properties; i++)
-		all &= write_if_it_fits(w, img->properties[i].name, img->properties[i].value, end);
+		if (property_allowed(rights, img->properties[i].name, PROPERTY_READ))
+			all &= write_if_it_fits(w, img->properties[i].name, img->properties[i].value, end);
 	jsonw_object_end(w);
 	return all;
 }
@@ -98,9 +99,9 @@ static bool write_tags(struct jsonw *w, const struct image *img)
 }
 
 /* An import keeps the names of its stores, separated by commas, in properties of its own. */
-static void write_stores(struct jsonw *w, const struct image *img, const char *name)
+static void write_stores(struct jsonw *w, const struct image *img, const char *name, const struct property_rights *rights)
 {
-	const struct image_property *p = image_find_property(img, name);
+	const struct image_property *p = property_allowed(rights, name, PROPERTY_READ) ? image_find_property(img, name) : NULL;
 	const char *rest = p && p->value && p->value[0] ? p->value : NULL;
 
 	jsonw_key(w, name);
@@ -155,19 +156,19 @@ static void write_deleted(struct jsonw *w, bool deleted, int64_t deleted_at, int
 }
 
 void payload_image(struct buf *out, enum event_type t, const struct image *img, const char *backend,
-		   int64_t now)
+		   const struct property_rights *rights, int64_t now)
 {
 	struct jsonw w = jsonw_to(out);
 	bool all;
 
 	jsonw_object(&w);
 	write_head(&w, t, img);
-	all = write_properties(&w, img);
+	all = write_properties(&w, img, rights);
 	all &= write_tags(&w, img);
 	write_deleted(&w, t == EVENT_IMAGE_DELETE, img->deleted_at, now);
 	if (t == EVENT_IMAGE_PREPARE || t == EVENT_IMAGE_UPLOAD) {
-		write_stores(&w, img, "os_glance_importing_to_stores");
-		write_stores(&w, img, "os_glance_failed_import");
+		write_stores(&w, img, "os_glance_importing_to_stores", rights);
+		write_stores(&w, img, "os_glance_failed_import", rights);
 	}
 	if (t == EVENT_IMAGE_PREPARE && backend)
 		write_text(&w, "backend", backend);

@@ -77,10 +77,10 @@ static void test_create(void **state)
 	struct image img = minimal();
 	struct buf b = {0};
 
-	payload_image(&b, EVENT_IMAGE_CREATE, &img, NULL, MOMENT);
+	payload_image(&b, EVENT_IMAGE_CREATE, &img, NULL, NULL, MOMENT);
 	check(&b, MINIMAL_HEAD("queued", "null", "null") "\"deleted\": false, \"deleted_at\": null}");
 	img = full();
-	payload_image(&b, EVENT_IMAGE_CREATE, &img, NULL, MOMENT);
+	payload_image(&b, EVENT_IMAGE_CREATE, &img, NULL, NULL, MOMENT);
 	check(&b,
 	      "{\"id\": \"c0ffee00-0000-4000-8000-000000000201\", \"name\": \"full image\", \"status\": "
 	      "\"queued\", "
@@ -102,7 +102,7 @@ static void test_prepare_and_upload(void **state)
 	struct buf b = {0};
 
 	img.status = IMAGE_SAVING;
-	payload_image(&b, EVENT_IMAGE_PREPARE, &img, "fs", MOMENT);
+	payload_image(&b, EVENT_IMAGE_PREPARE, &img, "fs", NULL, MOMENT);
 	check(&b,
 	      MINIMAL_HEAD("saving", "null", "null") "\"deleted\": false, \"deleted_at\": null, "
 						     "\"os_glance_importing_to_stores\": [], "
@@ -110,12 +110,12 @@ static void test_prepare_and_upload(void **state)
 	img.status = IMAGE_ACTIVE;
 	img.checksum = "77f1bbbfd6f1faadea42fd987b94f8c6";
 	img.size = img.virtual_size = 190;
-	payload_image(&b, EVENT_IMAGE_UPLOAD, &img, "fs", MOMENT); /* backend is for prepare alone */
+	payload_image(&b, EVENT_IMAGE_UPLOAD, &img, "fs", NULL, MOMENT); /* backend is for prepare alone */
 	check(&b,
 	      MINIMAL_HEAD("active", "\"77f1bbbfd6f1faadea42fd987b94f8c6\"",
 			   "190") "\"deleted\": false, \"deleted_at\": null, "
 				  "\"os_glance_importing_to_stores\": [], \"os_glance_failed_import\": []}");
-	payload_image(&b, EVENT_IMAGE_ACTIVATE, &img, NULL, MOMENT);
+	payload_image(&b, EVENT_IMAGE_ACTIVATE, &img, NULL, NULL, MOMENT);
 	check(&b, MINIMAL_HEAD("active", "\"77f1bbbfd6f1faadea42fd987b94f8c6\"",
 			       "190") "\"deleted\": false, \"deleted_at\": null}");
 }
@@ -129,10 +129,30 @@ static void test_stores_of_an_import(void **state)
 
 	img.properties = p;
 	img.n_properties = ARRAY_LEN(p);
-	payload_image(&b, EVENT_IMAGE_PREPARE, &img, NULL, MOMENT);
+	payload_image(&b, EVENT_IMAGE_PREPARE, &img, NULL, NULL, MOMENT);
 	assert_non_null(strstr(b.data,
 			       "\"deleted_at\": null, \"os_glance_importing_to_stores\": [\"fs\", \"fs2\"], "
 			       "\"os_glance_failed_import\": []}"));
+}
+
+static bool is_no_os_property(void *cls, const char *name, enum property_action action)
+{
+	return action == PROPERTY_READ && strncmp(name, "os_", 3) != 0;
+}
+
+static void test_protected_properties(void **state)
+{
+	static const struct property_rights rights = {is_no_os_property, NULL};
+	struct image img = full();
+	struct buf b = {0};
+
+	img.properties[0].name = "os_glance_importing_to_stores";
+	payload_image(&b, EVENT_IMAGE_PREPARE, &img, NULL, &rights, MOMENT);
+	assert_non_null(strstr(buf_cstr(&b), "\"properties\": {\"architecture\": \"x86_64\", \"zz_custom\""));
+	assert_non_null(strstr(buf_cstr(&b), "\"os_glance_importing_to_stores\": []"));
+	assert_null(strstr(buf_cstr(&b), "os_version"));
+	assert_null(strstr(buf_cstr(&b), "debian"));
+	buf_done(&b);
 }
 
 static void test_delete(void **state)
@@ -141,13 +161,13 @@ static void test_delete(void **state)
 	struct buf b = {0};
 
 	img.status = IMAGE_ACTIVE; /* as it was read, before the row was marked */
-	payload_image(&b, EVENT_IMAGE_DELETE, &img, NULL, MOMENT + SECOND);
+	payload_image(&b, EVENT_IMAGE_DELETE, &img, NULL, NULL, MOMENT + SECOND);
 	check(&b, MINIMAL_HEAD("deleted", "null",
 			       "null") "\"deleted\": true, \"deleted_at\": \"2026-11-22T19:09:32Z\"}");
 	img.status = IMAGE_DELETED;
 	img.deleted = true;
 	img.deleted_at = MOMENT;
-	payload_image(&b, EVENT_IMAGE_DELETE, &img, NULL, MOMENT + SECOND);
+	payload_image(&b, EVENT_IMAGE_DELETE, &img, NULL, NULL, MOMENT + SECOND);
 	check(&b, MINIMAL_HEAD("deleted", "null",
 			       "null") "\"deleted\": true, \"deleted_at\": \"2026-11-22T19:09:31Z\"}");
 	payload_image_id(&b, &img);
@@ -212,7 +232,7 @@ static void test_no_location_shows(void **state)
 	img.locations = &canary;
 	img.n_locations = 1;
 	for (int t = EVENT_IMAGE_CREATE; t <= EVENT_IMAGE_DELETE; t++)
-		payload_image(&b, (enum event_type)t, &img, "fs", MOMENT);
+		payload_image(&b, (enum event_type)t, &img, "fs", NULL, MOMENT);
 	assert_null(strstr(b.data, "canary"));
 }
 
@@ -256,7 +276,7 @@ static void test_huge_image_is_truncated_openly(void **state)
 	img.n_properties = 130;
 	img.tags = tags;
 	img.n_tags = 1000;
-	payload_image(&b, EVENT_IMAGE_PREPARE, &img, "fs", MOMENT);
+	payload_image(&b, EVENT_IMAGE_PREPARE, &img, "fs", NULL, MOMENT);
 	assert_true(b.len < PAYLOAD_MAX);
 	json = parsed(&b);
 	assert_true(json_is_true(json_object_get(json, "truncated")));
@@ -334,6 +354,7 @@ int main(void)
 		cmocka_unit_test(test_create),
 		cmocka_unit_test(test_prepare_and_upload),
 		cmocka_unit_test(test_stores_of_an_import),
+		cmocka_unit_test(test_protected_properties),
 		cmocka_unit_test(test_delete),
 		cmocka_unit_test(test_send),
 		cmocka_unit_test(test_text),

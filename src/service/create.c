@@ -21,6 +21,15 @@ static int check_creator(struct service *svc, const struct who *who, const struc
 	return 0;
 }
 
+/* Also of a task that will make the image: what it is to have is known when it is asked for. */
+int service_check_properties(const struct who *who, const struct image *draft, struct err *err)
+{
+	for (size_t i = 0; i < draft->n_properties; i++)
+		if (!property_allowed(who->rights, draft->properties[i].name, PROPERTY_CREATE))
+			return err_set(err, ERR_FORBIDDEN, "The property '%.64s' is protected.", draft->properties[i].name);
+	return 0;
+}
+
 /* All that needs no database. */
 static int prepare(struct service *svc, const struct who *who, struct image *draft, struct err *err)
 {
@@ -29,6 +38,8 @@ static int prepare(struct service *svc, const struct who *who, struct image *dra
 	if (!draft->owner)
 		draft->owner = who->project_id;
 	r = check_creator(svc, who, draft, err);
+	if (r == 0)
+		r = service_check_properties(who, draft, err);
 	if (r < 0)
 		return r;
 	if (!*draft->id)

@@ -127,15 +127,17 @@ static bool has_waiting(struct service *svc, struct err *err)
 }
 
 /* Those who may make a task may do what it does: that was asked when they did. */
-static void act_for(struct run *run)
+static int act_for(struct run *run, struct err *err)
 {
 	const struct task *t = &run->task;
+	int r = service_public_rights(run->svc, &run->arena, &run->who.rights, err);
 
 	run->who.roles = ROLE_ADMIN | ROLE_MEMBER | ROLE_READER;
 	run->who.user_id = t->user_id;
 	run->who.project_id = *t->owner ? t->owner : NULL;
 	run->who.request_id = t->request_id;
 	run->origin = service_origin(&run->who);
+	return r;
 }
 
 static int announce(struct run *run, struct db_tx *tx, struct err *err)
@@ -183,10 +185,9 @@ static int load_next(struct run *run, struct db_tx *tx, bool *ret_gone, struct e
 	*ret_gone = r == ERR_NOT_FOUND || (r == 0 && task_has_ended(&run->task));
 	if (*ret_gone)
 		return db_job_delete(tx, run->job.task_id, err);
-	if (r < 0)
-		return r;
-	act_for(run);
-	return db_job_update(tx, &run->job, err);
+	if (r == 0)
+		r = act_for(run, err);
+	return r < 0 ? r : db_job_update(tx, &run->job, err);
 }
 
 /* 1: @run is ours to run; 0: nothing waits. */

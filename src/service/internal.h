@@ -44,6 +44,9 @@ struct service {
 };
 
 struct origin service_origin(const struct who *who);
+/* What happens long after the request, or without one, tells of properties only what everybody may read. *ret lives as
+ * long as @a. */
+int service_public_rights(struct service *svc, struct arena *a, const struct property_rights **ret, struct err *err);
 
 /* The image, if @who may know of it, with what the policy wants to know about the caller. */
 struct target {
@@ -58,6 +61,9 @@ int service_allow(struct service *svc, enum policy_rule rule, const struct who *
 /* The same in a read transaction of its own. */
 int service_look(struct service *svc, const struct who *who, const char *id, struct arena *a, struct target *ret,
 		 struct err *err);
+
+/* create.c: may @who make an image with the properties of @draft? ERR_FORBIDDEN. */
+int service_check_properties(const struct who *who, const struct image *draft, struct err *err);
 
 /* The bytes of an image from the first of its locations that answers, by the weight of their stores.
  * ERR_NOT_FOUND: they are gone from all of them. */

@@ -88,7 +88,8 @@ static int discard(struct service *svc, const struct orphan *o, struct err *err)
 
 static int recover_one(struct service *svc, const struct orphan *o, unsigned *n, struct err *err)
 {
-	static const struct origin nobody;
+	AUTO(arena_done) struct arena a = {0};
+	struct origin nobody = {0};
 	const char *image_id = o->image_id;
 	bool orphan;
 	int r;
@@ -97,6 +98,8 @@ static int recover_one(struct service *svc, const struct orphan *o, unsigned *n,
 	if (r < 0 || !orphan)
 		return r;
 	r = discard(svc, o, err);
+	if (r == 0)
+		r = service_public_rights(svc, &a, &nobody.rights, err);
 	if (r < 0)
 		return r;
 	r = upload_give_up(svc, image_id, "the upload was interrupted before it was complete.", &nobody, err);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "access/protection.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "notify/notify.h"
@@ -83,7 +84,14 @@ struct policy *service_policy(const struct service *svc)
 
 struct origin service_origin(const struct who *who)
 {
-	return (struct origin){who->request_id, who->user_id, who->project_id};
+	return (struct origin){who->request_id, who->user_id, who->project_id, who->rights};
+}
+
+int service_public_rights(struct service *svc, struct arena *a, const struct property_rights **ret, struct err *err)
+{
+	static const struct who nobody;
+
+	return protections_rights(svc->config.protections, &nobody, a, ret, err);
 }
 
 static int not_found(const char *id, struct err *err)
@@ -145,12 +153,26 @@ int service_allow(struct service *svc, enum policy_rule rule, const struct who *
 	return policy_check(svc->policy, rule, who, &about, err);
 }
 
+/* To which of its properties the caller has which rights takes matching. What has been asked once is known, so that is
+ * done before all others have to wait for us. */
+static void learn_rights(struct service *svc, const struct who *who, const char *id)
+{
+	AUTO(arena_done) struct arena a = {0};
+	struct target t;
+
+	if (!who->rights || service_look(svc, who, id, &a, &t, NULL) < 0)
+		return;
+	for (size_t i = 0; i < t.image.n_properties; i++)
+		(void)property_allowed(who->rights, t.image.properties[i].name, PROPERTY_READ);
+}
+
 int service_begin(struct service *svc, const struct who *who, const char *id, enum policy_rule rule,
 		  struct arena *a, struct db_tx **ret_tx, struct target *ret, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
 	int r;
 
+	learn_rights(svc, who, id);
 	r = db_begin(svc->db, DB_WRITE, &tx, err);
 	if (r < 0)
 		return r;

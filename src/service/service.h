@@ -23,6 +23,7 @@ struct err;
 struct metrics;
 struct notify;
 struct policy;
+struct protections;
 struct service;
 
 /* What an import may do, and what is done to it. Lists end with NULL; everything is borrowed. */
@@ -48,6 +49,7 @@ struct service_config {
 	struct inspect_rules inspect; /* [image_format] */
 	struct import_config import;
 	struct policy *policy;        /* access/policy.h; NULL: the default rules */
+	struct protections *protections; /* access/protection.h; NULL: properties are not protected */
 	struct metrics *metrics;      /* NULL: none */
 };
 

@@ -1,7 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  * service/tasks.c -- tasks as records: made, shown, listed. Running them is the executor's. */
+#include <string.h>
+
 #include "base/clock.h"
 #include "service/run.h"
+
+/* The image will be made when nobody knows any more what its maker may. Whatever else is wrong with it the task tells. */
+static int check_new_image(struct service *svc, const struct who *who, const char *input, struct arena *a, struct err *err)
+{
+	struct import_from from = {0};
+	struct image draft;
+	int r;
+
+	image_init(&draft);
+	r = import_from_parse(input, a, &from, NULL);
+	if (r == 0)
+		r = image_from_json(from.properties, &svc->config.limits, a, &draft, NULL);
+	json_decref(from.properties);
+	return r == 0 ? service_check_properties(who, &draft, err) : r == ERR_NO_MEMORY ? err_nomem(err) : 0;
+}
 
 int service_task_create(struct service *svc, const struct who *who, const char *type, const char *input,
 			struct arena *a, struct task *ret, struct err *err)
@@ -9,6 +26,8 @@ int service_task_create(struct service *svc, const struct who *who, const char *
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
 	int r = policy_check(svc->policy, POLICY_TASKS_API_ACCESS, who, NULL, err);
 
+	if (r == 0 && who->rights && strcmp(type, TASK_TYPE_IMPORT) == 0)
+		r = check_new_image(svc, who, input, a, err);
 	if (r < 0)
 		return r;
 	r = db_begin(svc->db, DB_WRITE, &tx, err);

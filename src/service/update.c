@@ -41,6 +41,7 @@ int service_update(struct service *svc, const struct who *who, const char *id, c
 		   struct arena *a, struct image *ret, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	struct patch allowed = *patch;
 	struct target before;
 	struct image after;
 	int r;
@@ -49,7 +50,8 @@ int service_update(struct service *svc, const struct who *who, const char *id, c
 	if (r < 0)
 		return r;
 	after = before.image; /* patch_apply() gives it arrays of its own */
-	r = patch_apply(patch, &svc->config.limits, a, &after, err);
+	allowed.rights = who->rights;
+	r = patch_apply(&allowed, &svc->config.limits, a, &after, err);
 	if (r < 0)
 		return r;
 	r = check_changes(svc, who, &before, &after, err);
