@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include "access/protection.h"
+#include "access/rate.h"
 #include "api/internal.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #define MAX_VALUES 32768 /* of a JSON body; more cost more than a request may */
@@ -36,6 +38,10 @@ int api_new(struct service *service, const struct api_config *config, struct api
 	api->service = service;
 	api->config = *config;
 	r = schemas_render(api, err);
+	if (r == 0 && config->project_create_rate > 0)
+		r = rate_new(config->project_create_rate, &api->create_rate, err);
+	if (r == 0 && config->project_change_rate > 0)
+		r = rate_new(config->project_change_rate, &api->change_rate, err);
 	if (r < 0) {
 		api_free(api);
 		return r;
@@ -50,6 +56,8 @@ void api_free(struct api *api)
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(api->schemas); i++)
 		buf_done(&api->schemas[i]);
+	rate_free(api->create_rate);
+	rate_free(api->change_rate);
 	free(api);
 }
 
@@ -92,6 +100,25 @@ static void call_init(struct call *c, struct api *api, struct http_request *req)
 	*c = (struct call){.api = api, .req = req, .arena = http_arena(req)};
 }
 
+/* A project may make images, and change what there is, so often and no more. What it may not is refused before anything
+ * of it is looked at. Services of the cloud ask on behalf of everybody. */
+static int check_rate(struct call *c)
+{
+	const char *method = http_method(c->req);
+	bool creates = strcmp(method, "POST") == 0 && strcmp(http_path(c->req), "/v2/images") == 0;
+	struct rate *rate = creates ? c->api->create_rate : c->api->change_rate;
+	int64_t wait_us;
+
+	if (!rate || strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 || (c->who.roles & ROLE_SERVICE))
+		return 0;
+	wait_us = rate_take(rate, c->who.project_id, clock_mono_us());
+	if (wait_us == 0)
+		return 0;
+	http_add_header(c->req, "Retry-After", arena_printf(c->arena, "%lld", (long long)(wait_us + 999999) / 1000000));
+	return err_set(&c->err, ERR_TOO_MANY, "Your project %s more often than it may; try again later.",
+		       creates ? "makes images" : "changes images");
+}
+
 /* The handler will find it. */
 static void admit(struct call *c)
 {
@@ -103,7 +130,8 @@ static void admit(struct call *c)
 		return;
 	}
 	*who = c->who;
-	if (protections_rights(c->api->config.protections, who, c->arena, &who->rights, &c->err) < 0)
+	if (check_rate(c) < 0 ||
+	    protections_rights(c->api->config.protections, who, c->arena, &who->rights, &c->err) < 0)
 		call_fail(c);
 	else
 		http_set_context(c->req, who);
@@ -167,6 +195,8 @@ static int http_status(int code)
 		return 415;
 	case ERR_RANGE:
 		return 416;
+	case ERR_TOO_MANY:
+		return 429;
 	case ERR_UNAVAILABLE:
 	case ERR_NO_MEMORY:
 		return 503;

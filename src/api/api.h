@@ -18,6 +18,7 @@ struct api_config {
 	bool allow_task_import;               /* POST /v2/tasks with type import */
 	bool behind_proxy;                    /* believe X-Forwarded-* */
 	const char *healthcheck_disable_file; /* NULL: none */
+	int64_t project_create_rate, project_change_rate; /* a minute; 0: no limit */
 	struct protections *protections;      /* access/protection.h; NULL: properties are not protected */
 	const struct metrics *metrics;        /* told to this machine; NULL: they are not told here */
 };

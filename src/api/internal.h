@@ -11,6 +11,7 @@
 struct api {
 	struct service *service;
 	struct api_config config;
+	struct rate *create_rate, *change_rate; /* NULL: no limit */
 	struct buf schemas[6]; /* rendered once; see schemas.c */
 };
 

@@ -24,6 +24,7 @@ enum err_code {
 	ERR_DISCONNECTED = -13,   /* the client went away in the middle of its request; 400 if it still listens */
 	ERR_TIMEOUT = -14,        /* 408 the client was too slow */
 	ERR_TOO_LONG = -15,       /* nothing failed, it only took longer than the caller can wait where he is */
+	ERR_TOO_MANY = -16,       /* 429 too often, within a time */
 };
 
 struct err {

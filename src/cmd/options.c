@@ -169,6 +169,13 @@ static const struct conf_option own_options[] = {
 	 "its size.", 1, 1048576, .unit = "MiB"},
 	{"glint", "image_cache_size", CONF_INT, "8",
 	 "Memory in which what lists show of images is kept ready; 0: none.", 0, 65536, .unit = "MiB"},
+	{"glint", "project_create_rate", CONF_INT, "0",
+	 "Images that a project may make in a minute, and at once. More is refused with 429; 0: any number. Service users "
+	 "are not counted.", 0, 1000000, .unit = "a minute"},
+	{"glint", "project_change_rate", CONF_INT, "0",
+	 "Changes other than new images (PATCH, uploads, tags, members, deletes, imports ...) that a project may ask for in a "
+	 "minute, and at once. Each makes notifications. More is refused with 429; 0: any number.", 0, 1000000,
+	 .unit = "a minute"},
 	{"glint", "max_connections", CONF_INT, "20000",
 	 "Connections at a time; further ones wait.", 1, 1000000},
 	{"glint", "max_workers", CONF_INT, "64", "Threads for requests that change something.", 1, 1024},

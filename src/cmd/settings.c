@@ -512,6 +512,8 @@ static int load_api(struct settings *s, struct err *err)
 	c->limits = s->service.limits;
 	c->pages.default_limit = conf_int(s->conf, "DEFAULT", "limit_param_default");
 	c->pages.max_limit = conf_int(s->conf, "DEFAULT", "api_limit_max");
+	c->project_create_rate = conf_int(s->conf, "glint", "project_create_rate");
+	c->project_change_rate = conf_int(s->conf, "glint", "project_change_rate");
 	c->behind_proxy = conf_bool(s->conf, "oslo_middleware", "enable_proxy_headers_parsing");
 	c->healthcheck_disable_file = conf_str(s->conf, "healthcheck", "disable_by_file_path");
 	return load_auth(s, err);
