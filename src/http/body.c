@@ -36,7 +36,7 @@ static enum body_verdict receive(struct http_request *req, char *data, size_t n,
 	ssize_t got;
 
 	do
-		got = recv(req->conn->fd, data, n, MSG_DONTWAIT);
+		got = channel_receive(&req->conn->channel, data, n);
 	while (got < 0 && errno == EINTR);
 	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return BODY_WAIT;
@@ -155,6 +155,7 @@ enum body_verdict body_read(struct http_request *req, char *data, size_t n, size
 bool body_send_continue(struct http_request *req)
 {
 	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	const struct iovec iov = {(char *)text, sizeof(text) - 1};
 	ssize_t n;
 
 	if (!req->continue_due)
@@ -162,12 +163,13 @@ bool body_send_continue(struct http_request *req)
 	req->continue_due = false;
 	if (req->body_done || req->in_pos < req->in_len)
 		return true; /* it did not wait */
-	n = send(req->conn->fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	n = channel_send(&req->conn->channel, &iov, 1, 0);
 	if (n > 0)
 		count_sent(req->server, (size_t)n);
-	/* A client whose answers pile up gets none, and sends the body when it has waited enough. */
-	return n == sizeof(text) - 1 ||
-	       (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR));
+	/* A client whose answers pile up gets none, and sends the body when it has waited enough. But half a record
+	 * of TLS cannot be taken back. */
+	return n == sizeof(text) - 1 || (n < 0 && !req->conn->channel.ssl &&
+					 (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR));
 }
 
 /* -- for the handlers of STREAM routes ------------------------------------------------------------- */
@@ -204,12 +206,14 @@ static int check_crowd(struct http_request *req, int64_t us, struct err *err)
 static int wait_for_client(struct http_request *req, struct err *err)
 {
 	struct http_server *s = req->server;
-	struct pollfd p[N_AWAITED] = {[AWAITED_CLIENT] = {.fd = req->conn->fd, .events = POLLIN},
+	struct pollfd p[N_AWAITED] = {[AWAITED_CLIENT] = {.fd = req->conn->channel.fd, .events = POLLIN},
 				      [AWAITED_WAKE] = {.fd = req->wake_fd, .events = POLLIN},
 				      [AWAITED_CROWD] = {.fd = s->crowd.event_fd, .events = POLLIN}};
 	int64_t begin_us = clock_mono_us(), waited_us = 0, before_us, left_us = s->pace_rule.window_us;
 	int r;
 
+	if (req->conn->channel.waits_for_room)
+		p[AWAITED_CLIENT].events |= POLLOUT;
 	while (!p[AWAITED_CLIENT].revents) {
 		r = await(p, left_us, err);
 		before_us = waited_us;

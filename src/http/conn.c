@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * http/conn.c -- the life of a connection, as its loop sees it. (Who owns it when: server.h.)
  *
+ *   GREET -> IDLE            TLS: the handshake is over    greet()
  *   IDLE, HEAD -> PARSE      octets came               receive_head()
  *   PARSE -> HEAD            the head has no end yet   parse_head()
  *   PARSE -> BODY            INLINE, WORKER, FILE      begin()
@@ -74,17 +75,18 @@ struct http_conn *http_conn_new(struct loop *l, int fd, const struct sockaddr_st
 	if (!c)
 		return NULL;
 	c->loop = l;
-	c->fd = fd;
 	write_peer(peer, c->peer);
-	if (!loop_watch(l, c)) {
+	if (!channel_open(&c->channel, fd, l->server->tls) || !loop_watch(l, c)) {
+		channel_release(&c->channel);
 		free(c);
 		return NULL;
 	}
+	c->state = c->channel.greeted ? CONN_IDLE : CONN_GREET;
 	c->next = l->conns;
 	if (c->next)
 		c->next->prev = c;
 	l->conns = c;
-	loop_wait(l, c, TIMEOUT_IDLE);
+	loop_wait(l, c, c->state == CONN_IDLE ? TIMEOUT_IDLE : TIMEOUT_HEAD);
 	return c;
 }
 
@@ -101,7 +103,7 @@ void http_conn_close(struct http_conn *c)
 	assert(c->state != CONN_AWAY && c->state != CONN_DEAD);
 	timer_clear(&c->timer);
 	release_request(c);
-	(void)close(c->fd);
+	channel_close(&c->channel, c->state == CONN_IDLE);
 	c->state = CONN_DEAD;
 	if (c->next)
 		c->next->prev = c->prev;
@@ -126,7 +128,7 @@ static void reset(struct http_conn *c)
 {
 	const struct linger now = {.l_onoff = 1, .l_linger = 0};
 
-	(void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	(void)setsockopt(c->channel.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	http_conn_close(c);
 }
 
@@ -136,7 +138,7 @@ void http_conn_cut(struct http_conn *c)
 		http_conn_close(c);
 	} else if (!c->cut) {
 		c->cut = true;
-		(void)shutdown(c->fd, SHUT_RDWR);
+		(void)shutdown(c->channel.fd, SHUT_RDWR);
 	}
 }
 
@@ -148,7 +150,7 @@ static enum step linger(struct http_conn *c)
 	ssize_t n = 1;
 
 	for (unsigned i = 0; i < 16 && n > 0; i++) {
-		n = recv(c->fd, waste, sizeof(waste), MSG_DONTWAIT);
+		n = recv(c->channel.fd, waste, sizeof(waste), MSG_DONTWAIT); /* encrypted or not */
 		if (n > 0) {
 			c->linger_left -= n;
 			count_received(c->loop->server, (size_t)n);
@@ -165,7 +167,7 @@ static enum step linger(struct http_conn *c)
 static enum step begin_linger(struct http_conn *c)
 {
 	release_request(c);
-	if (shutdown(c->fd, SHUT_WR) < 0)
+	if (!channel_end(&c->channel))
 		return closed(c);
 	c->linger_until_us = c->loop->now_us + LINGER_MAX_US;
 	c->linger_left = LINGER_MAX_BYTES;
@@ -573,14 +575,32 @@ static enum step receive_head(struct http_conn *c)
 	if (!req || !request_make_room(req, 1))
 		return closed(c);
 	room = req->in_cap - req->in_len;
-	n = recv(c->fd, req->in + req->in_len, room, MSG_DONTWAIT);
+	n = channel_receive(&c->channel, req->in + req->in_len, room);
 	if (n <= 0)
 		return nothing_came(c, n);
-	c->readable = (size_t)n == room || c->hung_up;
+	c->readable = channel_may_have_more(&c->channel, (size_t)n, room) || c->hung_up;
 	req->in_len += (size_t)n;
 	count_received(req->server, (size_t)n);
 	c->state = CONN_PARSE;
 	return STEP_ON;
+}
+
+/* -- greeting -------------------------------------------------------------------------------------- */
+
+static enum step greet(struct http_conn *c)
+{
+	switch (channel_greet(&c->channel)) {
+	case CHANNEL_READY:
+		c->state = CONN_IDLE;
+		c->readable = true; /* a request may have come along with the last of it */
+		loop_wait(c->loop, c, TIMEOUT_IDLE);
+		return STEP_ON;
+	case CHANNEL_WAITS:
+		return STEP_WAIT;
+	case CHANNEL_FAILED:
+		break;
+	}
+	return closed(c);
 }
 
 /* -- driving --------------------------------------------------------------------------------------- */
@@ -588,6 +608,8 @@ static enum step receive_head(struct http_conn *c)
 static enum step take_step(struct http_conn *c)
 {
 	switch (c->state) {
+	case CONN_GREET:
+		return greet(c);
 	case CONN_IDLE:
 	case CONN_HEAD:
 		return receive_head(c);

@@ -37,8 +37,16 @@ struct http_route {
 	bool anybody; /* `admit` is not asked */
 };
 
+struct http_tls {
+	const char *cert_file; /* PEM: the certificate, then those that lead to one that clients know */
+	const char *key_file;  /* PEM; NULL: in cert_file */
+	const char *ca_file;   /* PEM: clients have to show a certificate that one of these has signed; NULL: none */
+	bool kernel;           /* let the kernel encrypt, if it can */
+};
+
 struct http_config {
 	const char *listen;         /* "127.0.0.1:9292", "[::1]:9292", port 0: any free one */
+	const struct http_tls *tls; /* only for http_new(); NULL: plain */
 	const struct http_route *routes;
 	void *cls;                  /* handed to every handler */
 	http_handler_fn *admit;     /* INLINE, once the head is complete: before an octet of a body is read or a thread
@@ -68,10 +76,15 @@ struct http_config {
 	int64_t crowded_rate_bytes; /* the slow give way with 408, as many as wait. 0: no such rule */
 };
 
+/* Whether the files are there and good. */
+int http_check_tls(const struct http_tls *tls, struct err *err);
 /* Binds and listens; answers once http_start() has been called. */
 int http_new(const struct http_config *config, struct http_server **ret, struct err *err);
 const char *http_address(const struct http_server *s); /* "127.0.0.1:9292", the real port. Borrowed */
+bool http_is_tls(const struct http_server *s);
 int http_start(struct http_server *s, struct err *err);
+/* The certificates anew, for connections from now on; of bad ones nothing is taken. Without TLS: nothing. */
+int http_reload(struct http_server *s, struct err *err);
 /* Accept no more, close idle connections, let running requests finish for at most @timeout_us, then
  * cut them off. Every handler and every http_sent_fn has returned when this does. */
 void http_stop(struct http_server *s, int64_t timeout_us);

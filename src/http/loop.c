@@ -29,14 +29,14 @@ bool loop_watch(struct loop *l, struct http_conn *c)
 {
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
 
-	c->in_epoll = epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, c->fd, &ev) == 0;
+	c->in_epoll = epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, c->channel.fd, &ev) == 0;
 	return c->in_epoll;
 }
 
 void loop_unwatch(struct loop *l, struct http_conn *c)
 {
 	if (c->in_epoll)
-		(void)epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+		(void)epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, c->channel.fd, NULL);
 	c->in_epoll = false;
 }
 
@@ -158,6 +158,8 @@ static void handle_event(struct http_conn *c, uint32_t events)
 		c->hung_up = true;
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		c->readable = true;
+	if ((events & EPOLLOUT) && c->state != CONN_AWAY && c->channel.waits_for_room)
+		c->readable = true;
 	/* In this order: while it is away, in_ready belongs to somebody else. */
 	if (c->state != CONN_AWAY && !c->in_ready)
 		http_conn_run(c);
@@ -209,7 +211,7 @@ static void close_idle(struct loop *l)
 
 	for (struct http_conn *c = l->conns; c; c = next) {
 		next = c->next;
-		if (c->state == CONN_IDLE)
+		if (c->state == CONN_IDLE || c->state == CONN_GREET)
 			http_conn_close(c);
 	}
 }

@@ -209,12 +209,10 @@ static int make_iov(const struct http_request *req, struct iovec iov[2])
 enum flush_verdict reply_flush(struct http_request *req, int send_flags)
 {
 	struct iovec iov[2];
-	struct msghdr msg = {.msg_iov = iov};
 	ssize_t n;
 
 	while (!req->broken && req->out_pos < req->out_head.len + req->out_body.len) {
-		msg.msg_iovlen = (size_t)make_iov(req, iov);
-		n = sendmsg(req->conn->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT | send_flags);
+		n = channel_send(&req->conn->channel, iov, make_iov(req, iov), send_flags);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))

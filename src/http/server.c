@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/pool.h"
+#include "tls.h"
 
 #define LISTEN_BACKLOG 4096
 #define MIN_SENDERS 4 /* they wait for disks, not for cores */
@@ -110,6 +111,26 @@ const char *http_address(const struct http_server *s)
 	return s->address;
 }
 
+int http_check_tls(const struct http_tls *config, struct err *err)
+{
+	struct tls *t;
+	int r = tls_new(config, &t, err);
+
+	if (r == 0)
+		tls_free(t);
+	return r;
+}
+
+bool http_is_tls(const struct http_server *s)
+{
+	return s->tls;
+}
+
+int http_reload(struct http_server *s, struct err *err)
+{
+	return s->tls ? tls_reload(s->tls, err) : 0;
+}
+
 /* -- building -------------------------------------------------------------------------------------- */
 
 static unsigned count_cores(void)
@@ -187,6 +208,8 @@ static int init_parts(struct http_server *s, struct err *err)
 
 	if (r == 0)
 		r = http_counters_init(s, err);
+	if (r == 0)
+		r = s->config.tls ? tls_new(s->config.tls, &s->tls, err) : 0;
 	if (r == 0)
 		r = bind_address(s, s->config.listen, err);
 	if (r == 0)
@@ -299,6 +322,7 @@ void http_free(struct http_server *s)
 	free(s->loops);
 	free(s->senders);
 	close_fd_p(&s->listen_fd);
+	tls_free(s->tls);
 	router_free(s->router);
 	free(s);
 }

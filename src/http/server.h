@@ -22,6 +22,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "channel.h"
 #include "chunk.h"
 #include "head.h"
 #include "http.h"
@@ -34,8 +35,10 @@
 
 struct metric;
 struct pool;
+struct tls;
 
 enum http_conn_state {
+	CONN_GREET,  /* TLS: the handshake is not over */
 	CONN_IDLE,   /* nothing of a request is there; no memory but the struct */
 	CONN_PARSE,  /* unread text is in the buffer */
 	CONN_HEAD,   /* a part of a head is there */
@@ -56,7 +59,7 @@ struct http_conn {
 	bool cut;      /* close it when it comes back */
 
 	/* the owner's */
-	int fd;
+	struct channel channel;
 	bool in_epoll; /* in the owner's */
 	bool in_ready; /* in the owner's list of those who could go on at once */
 	struct http_conn *ready_next;
@@ -231,6 +234,7 @@ struct sender {
 	bool has_thread;
 	int epoll_fd;
 	int64_t now_us;
+	char piece[CHANNEL_PIECE]; /* of the file whose turn it is */
 	struct inbox inbox;
 	struct ready_list ready;
 	struct timer_list timeouts;
@@ -283,6 +287,7 @@ struct http_server {
 	struct pace_rule pace_rule, crowded_rule;
 	struct router *router;
 	int listen_fd;
+	struct tls *tls; /* NULL: connections are plain */
 	char address[INET6_ADDRSTRLEN + 10];
 
 	struct loop *loops;
