@@ -49,9 +49,11 @@ void inbox_push(struct inbox *b, struct http_conn *c)
 	was_empty = !b->first;
 	*b->last = c;
 	b->last = &c->inbox_next;
-	(void)pthread_mutex_unlock(&b->lock);
+	/* Before anybody can take it: what we gave may have been the last that the reader waited for, and then
+	 * the inbox goes. Writing to an eventfd never waits. */
 	if (was_empty)
 		inbox_wake(b);
+	(void)pthread_mutex_unlock(&b->lock);
 }
 
 struct http_conn *inbox_take(struct inbox *b)
@@ -83,6 +85,18 @@ void ready_push(struct ready_list *l, struct http_conn *c)
 	c->ready_next = NULL;
 	*l->last = c;
 	l->last = &c->ready_next;
+}
+
+void ready_drop_dead(struct ready_list *l)
+{
+	struct http_conn **at = &l->first;
+
+	while (*at)
+		if ((*at)->state == CONN_DEAD)
+			*at = (*at)->ready_next;
+		else
+			at = &(*at)->ready_next;
+	l->last = at;
 }
 
 struct http_conn *ready_take(struct ready_list *l)

@@ -199,6 +199,8 @@ static void bury(struct loop *l)
 {
 	struct http_conn *c;
 
+	if (l->dead)
+		ready_drop_dead(&l->ready); /* drain() closes some that have had their turn */
 	while ((c = l->dead)) {
 		l->dead = c->next;
 		free(c);

@@ -149,6 +149,7 @@ struct ready_list {
 
 void ready_init(struct ready_list *l);
 void ready_push(struct ready_list *l, struct http_conn *c);
+void ready_drop_dead(struct ready_list *l); /* before they are freed */
 struct http_conn *ready_take(struct ready_list *l); /* all, linked by ready_next; in_ready stays set */
 
 /* -- loop.c ---------------------------------------------------------------------------------------- */
