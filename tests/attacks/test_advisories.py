@@ -303,6 +303,7 @@ def test_a29_no_id_twice(servers):
     assert server.client(A).create().status_code == 201
 
 
+@pytest.mark.quiet
 def test_a32_idle_connections(servers):
     """Ten thousand say nothing and stop nobody; in time they end by themselves."""
     with many_descriptors() as most:

@@ -124,6 +124,7 @@ def slow(server, request):
     return raw
 
 
+@pytest.mark.quiet
 def test_d2_thousands_that_are_slow(servers):
     """Heads, bodies, uploads and reads, an octet every ten seconds: five thousand of them, and the service answers."""
     with many_descriptors() as most:
@@ -164,6 +165,7 @@ def at_rate(raw, image, who, octets_a_second, seconds):
     return raw.answer()
 
 
+@pytest.mark.quiet
 def test_d2_least_rate(servers):
     """Below it an upload ends, though it never quite stalls; 64 kbit/s is slow, but honest."""
     server = servers({'glint': {'body_timeout': 1, 'min_rate': 4000}})
@@ -173,6 +175,7 @@ def test_d2_least_rate(servers):
             assert at_rate(raw, a.new()['id'], A, rate, 5).status == status
 
 
+@pytest.mark.quiet
 def test_d2_stalled_uploads_hold_no_place(servers):
     """All places are taken by uploads of one client that send nothing, but one by an honest one at 64 kbit/s: others get
     theirs, and so does that one to its end. Without others, nothing happens to those that stall."""

@@ -23,7 +23,7 @@ from broker import BOOT_SECONDS, SmallBroker, SmallDisk
 from consumers import Drain
 from harness import A, read_events, wait_for
 
-pytestmark = pytest.mark.glint_only
+pytestmark = [pytest.mark.glint_only, pytest.mark.quiet]  # p99s, and a broker that goes and comes
 
 CREATES, CLIENTS = 200, 8
 ROUNDS = 8
