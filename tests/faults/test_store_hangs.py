@@ -17,6 +17,8 @@ from sources import Hostile
 from victim import (FILES, GAVE_UP, HANG, NAME, OPEN, READ, SAVING, SYNC, UPLOADED, WRITE, check_house, check_records,
                     two_stores)
 
+pytestmark = pytest.mark.quiet
+
 DATA = pattern(2 << 20)
 N = 24  # requests for the store
 WORKERS, TASKS = 8, 4
