@@ -40,7 +40,9 @@ struct fetch {
 	struct answer head;           /* of the answer under way */
 	struct err head_err;        /* why it cannot be used; code 0: it can */
 	char tag[ANSWER_TAG_MAX], date[ANSWER_DATE_MAX]; /* of the first answer: by which of them the rest is known */
-	int64_t size, got;          /* of the whole; -1 */
+	int64_t size, got;          /* of the whole; -1. `got` counts from its begin, whatever part is asked for */
+	int64_t begin, end;         /* of the part that is asked for; end -1: that of the whole */
+	int64_t n_skip;             /* octets that come before the part */
 	int64_t broke_at;           /* how much there was when a connection broke last */
 	unsigned n_redirects, n_resumes;
 	bool refused, opened;       /* an address was, by the rules; a socket was */
@@ -111,7 +113,9 @@ static size_t on_body(char *data, size_t size, size_t n, void *cls)
 
 static int check_cancelled(const struct fetch *f, struct err *err)
 {
-	if (f->options->cancelled && atomic_load(f->options->cancelled))
+	const struct fetch_options *o = f->options;
+
+	if ((o->cancelled && atomic_load(o->cancelled)) || (o->is_cancelled && o->is_cancelled(o->cls)))
 		return err_set(err, ERR_GONE, "The download was cancelled.");
 	return 0;
 }
@@ -182,7 +186,12 @@ static int wait_a_moment(struct fetch *f, struct err *err)
 
 /* -- one request ---------------------------------------------------------------------------------- */
 
-/* A range request for the rest, which a source that has something else now answers with 200. */
+static bool has_validator(const struct fetch *f)
+{
+	return *f->tag || *f->date;
+}
+
+/* A range request for a part, or for the rest, which a source that has something else now answers with 200. */
 static int set_range(struct fetch *f, struct err *err)
 {
 	char text[ANSWER_TAG_MAX + 32];
@@ -191,14 +200,19 @@ static int set_range(struct fetch *f, struct err *err)
 	curl_easy_setopt(f->easy, CURLOPT_HTTPHEADER, NULL);
 	curl_easy_setopt(f->easy, CURLOPT_RANGE, NULL);
 	curl_slist_free_all(TAKE(f->headers));
-	if (f->got == 0)
+	if (f->got == 0 && f->end < 0)
 		return 0;
-	snprintf(text, sizeof(text), "If-Range: %s", *f->tag ? f->tag : f->date);
-	more = curl_slist_append(NULL, text);
-	if (!more)
-		return err_nomem(err);
-	f->headers = more;
-	snprintf(text, sizeof(text), "%lld-", (long long)f->got);
+	if (has_validator(f)) {
+		snprintf(text, sizeof(text), "If-Range: %s", *f->tag ? f->tag : f->date);
+		more = curl_slist_append(NULL, text);
+		if (!more)
+			return err_nomem(err);
+		f->headers = more;
+	}
+	if (f->end >= 0)
+		snprintf(text, sizeof(text), "%lld-%lld", (long long)f->got, (long long)f->end - 1);
+	else
+		snprintf(text, sizeof(text), "%lld-", (long long)f->got);
 	curl_easy_setopt(f->easy, CURLOPT_HTTPHEADER, f->headers);
 	curl_easy_setopt(f->easy, CURLOPT_RANGE, text);
 	return 0;
@@ -344,19 +358,38 @@ static int64_t announced(const struct answer *h)
 	return h->has_length && !h->is_chunked ? h->length : -1;
 }
 
+/* Of how much the source has, a part is coming: the one that was asked for. */
+static int64_t announced_of_part(const struct fetch *f)
+{
+	return f->head.is_total_known ? f->head.total : -1;
+}
+
+static bool is_part(const struct fetch *f)
+{
+	const struct answer *h = &f->head;
+
+	return f->end >= 0 && h->status == 206 && h->has_range && h->first == f->got && h->last + 1 == f->end;
+}
+
 /* A first answer: nothing has been read yet. */
 static int take_answer(struct fetch *f, struct err *err)
 {
 	const struct answer *h = &f->head;
+	bool part = is_part(f);
+	int64_t size = part ? announced_of_part(f) : announced(h);
 
-	if (h->status != 200)
+	if (h->status != 200 && !part)
 		return err_set(err, ERR_INVALID, "The source answered %d.", h->status);
 	if (h->is_encoded)
 		return err_set(err, ERR_INVALID, "The source sends the data encoded, which was not asked for.");
-	if (announced(h) > f->options->max_octets)
+	if (size > f->options->max_octets)
 		return err_set(err, ERR_TOO_LARGE, "The source has more than %lld octets.",
 			       (long long)f->options->max_octets);
-	f->size = announced(h);
+	f->size = size;
+	if (!part) {
+		f->n_skip = f->begin;
+		f->got = 0;
+	}
 	memcpy(f->tag, h->tag, sizeof(f->tag));
 	memcpy(f->date, h->date, sizeof(f->date));
 	return 0;
@@ -374,8 +407,8 @@ static void set_up(struct fetch *f)
 	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(e, CURLOPT_PROXY, "");
 	curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-	curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L);
-	curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L);
+	curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, o->insecure ? 0L : 1L);
+	curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, o->insecure ? 0L : 2L);
 	curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	if (o->ca_file) { /* these and no others */
 		curl_easy_setopt(e, CURLOPT_CAINFO, o->ca_file);
@@ -407,8 +440,8 @@ static int add_resolved(struct fetch *f, const char *const *resolved, struct err
 	return 0;
 }
 
-int fetch_open_resolved(const struct fetch_options *options, const char *url, const char *const *resolved,
-			struct fetch **ret, struct err *err)
+static int open_stream(const struct fetch_options *options, const char *url, const char *const *resolved, int64_t first,
+		       int64_t end, struct fetch **ret, struct err *err)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	AUTO(fetch_close_p) struct fetch *f = NULL;
@@ -420,6 +453,8 @@ int fetch_open_resolved(const struct fetch_options *options, const char *url, co
 		return err_nomem(err);
 	f->options = options;
 	f->size = -1;
+	f->begin = f->got = f->broke_at = f->window_got = first;
+	f->end = end;
 	r = rules_parse(options->rules, url, &f->first, err);
 	if (r == 0)
 		r = add_resolved(f, resolved, err);
@@ -440,6 +475,18 @@ int fetch_open_resolved(const struct fetch_options *options, const char *url, co
 	f->left_at = clock_mono_us();
 	*ret = TAKE(f);
 	return 0;
+}
+
+int fetch_open_resolved(const struct fetch_options *options, const char *url, const char *const *resolved,
+			struct fetch **ret, struct err *err)
+{
+	return open_stream(options, url, resolved, 0, -1, ret, err);
+}
+
+int fetch_open_part(const struct fetch_options *options, const char *url, int64_t first, int64_t n, struct fetch **ret,
+		    struct err *err)
+{
+	return open_stream(options, url, NULL, first, first + n, ret, err);
 }
 
 int fetch_open(const struct fetch_options *options, const char *url, struct fetch **ret, struct err *err)
@@ -483,7 +530,9 @@ static bool is_rest(const struct fetch *f)
 
 	if (h->status != 206 || h->is_encoded || !h->has_range || h->first != f->got)
 		return false;
-	if (f->size >= 0 && (h->last + 1 != f->size || (h->is_total_known && h->total != f->size)))
+	if (f->end >= 0 && h->last + 1 != f->end)
+		return false;
+	if (f->end < 0 && f->size >= 0 && (h->last + 1 != f->size || (h->is_total_known && h->total != f->size)))
 		return false;
 	return *f->tag ? strcmp(h->tag, f->tag) == 0 : strcmp(h->date, f->date) == 0;
 }
@@ -508,7 +557,7 @@ static bool may_resume(struct fetch *f)
 	if (f->got >= f->broke_at + PROGRESS)
 		f->n_resumes = 0;
 	f->broke_at = f->got;
-	return (f->got == 0 || *f->tag || *f->date) && f->n_resumes++ < f->options->max_resumes;
+	return (f->got == 0 || has_validator(f)) && f->n_resumes++ < f->options->max_resumes;
 }
 
 /* Once more from where it broke; what fails again, but may go well later, is left as broken. */
@@ -536,6 +585,8 @@ static int resume(struct fetch *f, struct err *err)
 /* Has all of it come? */
 static bool is_whole(const struct fetch *f)
 {
+	if (f->end >= 0)
+		return f->got == f->end;
 	return f->result == CURLE_OK && (f->size < 0 || f->got == f->size);
 }
 
@@ -544,6 +595,8 @@ static int fill(struct fetch *f, struct err *err)
 	int r = 0;
 
 	while (r == 0 && f->n_buffered == 0) {
+		if (f->end >= 0 && f->got == f->end)
+			return 0;
 		if (f->phase != FINISHED)
 			r = step(f, err);
 		else if (is_whole(f))
@@ -564,23 +617,55 @@ static int check_amount(const struct fetch *f, size_t n, struct err *err)
 	return 0;
 }
 
+static void use_up(struct fetch *f, size_t n)
+{
+	f->buffer_at += n;
+	f->n_buffered -= n;
+	f->got += (int64_t)n;
+}
+
+/* What comes before the part that is wanted. */
+static int skip(struct fetch *f, struct err *err)
+{
+	int r = 0;
+
+	while (r == 0 && f->got < f->n_skip) {
+		size_t n = (size_t)(f->n_skip - f->got);
+
+		r = fill(f, err);
+		if (r == 0 && f->n_buffered == 0)
+			return err_set(err, ERR_UNAVAILABLE, "The source ends after %lld octets.", (long long)f->got);
+		if (r == 0)
+			use_up(f, n < f->n_buffered ? n : f->n_buffered);
+	}
+	return r;
+}
+
+static size_t wanted(const struct fetch *f, size_t n)
+{
+	n = n < f->n_buffered ? n : f->n_buffered;
+	return f->end >= 0 && (int64_t)n > f->end - f->got ? (size_t)(f->end - f->got) : n;
+}
+
 ssize_t fetch_read(struct fetch *f, void *data, size_t n, struct err *err)
 {
 	int r;
 
 	if (f->left_at) /* it was the reader who took the time */
 		f->window_at += clock_mono_us() - f->left_at;
-	r = fill(f, err);
-	if (r < 0 || f->n_buffered == 0)
+	r = skip(f, err);
+	if (r == 0)
+		r = fill(f, err);
+	if (r < 0)
 		return r;
-	n = n < f->n_buffered ? n : f->n_buffered;
+	n = wanted(f, n);
+	if (n == 0)
+		return 0;
 	r = check_amount(f, n, err);
 	if (r < 0)
 		return r;
 	memcpy(data, f->buffer + f->buffer_at, n);
-	f->buffer_at += n;
-	f->n_buffered -= n;
-	f->got += (int64_t)n;
+	use_up(f, n);
 	f->left_at = clock_mono_us();
 	return (ssize_t)n;
 }

@@ -39,6 +39,7 @@ int fetch_check_url(const struct fetch_rules *rules, const char *url, struct err
 struct fetch_options {
 	const struct fetch_rules *rules;
 	const char *ca_file;         /* NULL: the system's */
+	bool insecure;               /* any certificate will do */
 	int64_t connect_timeout_us;  /* per attempt */
 	int64_t stall_timeout_us;    /* without an octet */
 	int64_t min_rate;            /* octets a second over a stall_timeout; 0: any */
@@ -46,13 +47,19 @@ struct fetch_options {
 	unsigned max_redirects;
 	unsigned max_resumes;        /* in a row without progress */
 	const atomic_bool *cancelled; /* looked at at least once a second; NULL: never */
+	bool (*is_cancelled)(void *cls); /* likewise asked, by the thread that reads; NULL: nobody is */
+	void *cls;
 };
 
 /* Connects and reads the answer's head, redirects included. Blocks; @options and what it points to stay
  * until fetch_close(). ERR_INVALID: the URL or where it leads is not allowed, or the source answered with
  * an error ("The source answered 404."); ERR_UNAVAILABLE: no connection, no name, TLS; ERR_GONE: cancelled. */
 int fetch_open(const struct fetch_options *options, const char *url, struct fetch **ret, struct err *err);
-int64_t fetch_size(const struct fetch *f); /* octets there will be; -1: the source did not say */
+/* The same for the @n octets from @first on. A source that cannot send a part sends all of it, and what comes
+ * before @first is read and thrown away. A stream that ends before the part does is ERR_UNAVAILABLE. */
+int fetch_open_part(const struct fetch_options *options, const char *url, int64_t first, int64_t n, struct fetch **ret,
+		    struct err *err);
+int64_t fetch_size(const struct fetch *f); /* octets of all there is; -1: the source did not say */
 /* At most @n octets into @data, 0 at the end. After a connection broke it goes on with Range where the
  * source lets it (same validator, 206 at the right offset); otherwise ERR_UNAVAILABLE. ERR_TIMEOUT when
  * nothing comes for stall_timeout_us. */
