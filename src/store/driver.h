@@ -36,6 +36,15 @@ struct store_driver {
 	int (*remove)(void *state, const char *url, struct err *err);
 	char *(*url)(const void *state, const char *image_id);
 	int (*sweep)(void *state, unsigned *ret_n, struct err *err);
+
+	/* Of a remote store, which has none of create ... done, read, url and sweep; the others have none of these. */
+	size_t stream_size; /* zeroed memory for each stream */
+	int (*check_url)(const void *state, const char *url, struct err *err);
+	/* stream_close() follows exactly once even when this fails. @state and @part outlive the stream. */
+	int (*stream_open)(void *state, void *stream, const char *url, const struct store_part *part, struct err *err);
+	ssize_t (*stream_read)(void *stream, void *data, size_t n, struct err *err);
+	int64_t (*stream_total)(const void *stream);
+	void (*stream_close)(void *stream);
 };
 
 extern const struct store_driver *const store_drivers[]; /* NULL-terminated */

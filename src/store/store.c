@@ -13,10 +13,11 @@
 #include "base/err.h"
 #include "driver.h"
 
-extern const struct store_driver store_driver_file;
+extern const struct store_driver store_driver_file, store_driver_http;
 
 const struct store_driver *const store_drivers[] = {
 	&store_driver_file,
+	&store_driver_http,
 	NULL,
 };
 
@@ -31,6 +32,12 @@ struct store {
 struct store_writer {
 	const struct store_driver *driver;
 	int failed; /* what the first failure was */
+	alignas(max_align_t) unsigned char state[];
+};
+
+struct store_stream {
+	const struct store_driver *driver;
+	struct store_part part;
 	alignas(max_align_t) unsigned char state[];
 };
 
@@ -128,6 +135,11 @@ bool store_is_thin(const struct store *s)
 	return s->thin;
 }
 
+bool store_is_remote(const struct store *s)
+{
+	return s->driver->stream_open;
+}
+
 int store_create(struct store *s, const char *image_id, int64_t size_hint, struct store_writer **ret,
 		 struct err *err)
 {
@@ -136,6 +148,8 @@ int store_create(struct store *s, const char *image_id, int64_t size_hint, struc
 
 	if (!uuid_is_canonical(image_id))
 		return err_set(err, ERR_INVALID, "The image id is not a UUID in its canonical form.");
+	if (store_is_remote(s))
+		return err_set(err, ERR_FORBIDDEN, "Nothing can be stored in a store of type %s.", s->driver->name);
 	w = calloc(1, sizeof(*w) + s->driver->writer_size);
 	if (!w)
 		return err_nomem(err);
@@ -191,6 +205,8 @@ int store_read(struct store *s, const char *url, struct store_source *ret, struc
 {
 	if (!store_owns(s, url))
 		return err_set(err, ERR_NOT_FOUND, "The image data is not in this store.");
+	if (store_is_remote(s))
+		return err_set(err, ERR_UNAVAILABLE, "The image data is no file in this store.");
 	return s->driver->read(s->state, url, ret, err);
 }
 
@@ -203,10 +219,63 @@ int store_remove(struct store *s, const char *url, struct err *err)
 
 char *store_url(const struct store *s, const char *image_id)
 {
-	return uuid_is_canonical(image_id) ? s->driver->url(s->state, image_id) : NULL;
+	return uuid_is_canonical(image_id) && !store_is_remote(s) ? s->driver->url(s->state, image_id) : NULL;
 }
 
 int store_sweep(struct store *s, unsigned *ret_n, struct err *err)
 {
+	if (store_is_remote(s)) {
+		*ret_n = 0;
+		return 0;
+	}
 	return s->driver->sweep(s->state, ret_n, err);
+}
+
+/* -- streams -------------------------------------------------------------------------------------- */
+
+int store_check_url(const struct store *s, const char *url, struct err *err)
+{
+	return s->driver->check_url(s->state, url, err);
+}
+
+int store_stream_open(struct store *s, const char *url, const struct store_part *part, struct store_stream **ret,
+		      struct err *err)
+{
+	AUTO(store_stream_close_p) struct store_stream *stream = NULL;
+	int r;
+
+	if (!store_is_remote(s) || !store_owns(s, url))
+		return err_set(err, ERR_NOT_FOUND, "The image data is not in this store.");
+	stream = calloc(1, sizeof(*stream) + s->driver->stream_size);
+	if (!stream)
+		return err_nomem(err);
+	stream->driver = s->driver;
+	stream->part = *part;
+	r = s->driver->stream_open(s->state, stream->state, url, &stream->part, err);
+	if (r == 0)
+		*ret = TAKE(stream);
+	return r;
+}
+
+ssize_t store_stream_read(struct store_stream *stream, void *data, size_t n, struct err *err)
+{
+	return stream->driver->stream_read(stream->state, data, n, err);
+}
+
+int64_t store_stream_size(const struct store_stream *stream)
+{
+	return stream->driver->stream_total(stream->state);
+}
+
+void store_stream_close(struct store_stream *stream)
+{
+	if (!stream)
+		return;
+	stream->driver->stream_close(stream->state);
+	free(stream);
+}
+
+void store_stream_close_p(struct store_stream **stream)
+{
+	store_stream_close(*stream);
 }

@@ -19,16 +19,27 @@ struct stores {
 	struct store *all[]; /* n of them, in the order of the configuration */
 };
 
+/* The nameless store may have one of each other kind beside it, from which images are only read. */
+static bool is_beside(const struct stores *ss, const struct store_config *c)
+{
+	if (c->id && *c->id)
+		return false;
+	for (size_t i = 0; i < ss->n; i++)
+		if (*store_id(ss->all[i]) || strcmp(store_type(ss->all[i]), c->type ? c->type : "") == 0)
+			return false;
+	return true;
+}
+
 static int check_id(const struct stores *ss, const struct store_config *c, size_t n, struct err *err)
 {
 	const char *id = c->id ? c->id : "";
 
-	if (n > 1 && !*id)
+	if (n > 1 && ss->n > 0 && (!*id || !*store_id(ss->all[0])) && !is_beside(ss, c))
 		return err_set(err, ERR_INVALID, "Each of several stores needs a name.");
 	if (strncmp(id, RESERVED, strlen(RESERVED)) == 0)
 		return err_set(err, ERR_INVALID, "The store name %s is reserved.", id);
 	for (size_t i = 0; i < ss->n; i++)
-		if (strcmp(store_id(ss->all[i]), id) == 0)
+		if (*id && strcmp(store_id(ss->all[i]), id) == 0)
 			return err_set(err, ERR_INVALID, "There are two stores called %s.", id);
 	return 0;
 }
@@ -46,7 +57,10 @@ static bool same_directory(const struct store *a, const struct store *b)
 static int check_apart(const struct stores *ss, const struct store *s, struct err *err)
 {
 	for (size_t i = 0; i < ss->n; i++)
-		if (same_directory(ss->all[i], s))
+		if (store_is_remote(ss->all[i]) && strcmp(store_type(ss->all[i]), store_type(s)) == 0)
+			return err_set(err, ERR_INVALID, "The stores '%s' and '%s' are both of type %s: a URL would be of both.",
+				       store_id(ss->all[i]), store_id(s), store_type(s));
+		else if (same_directory(ss->all[i], s))
 			return err_set(err, ERR_INVALID, "The stores '%s' and '%s' have the same directory.",
 				       store_id(ss->all[i]), store_id(s));
 	return 0;
@@ -78,6 +92,8 @@ static int open_all(struct stores *ss, const struct store_config *configs, size_
 	if (!ss->fallback)
 		return err_set(err, ERR_INVALID, "The default store '%s' is none of the stores.",
 			       default_id ? default_id : "");
+	if (store_is_remote(ss->fallback))
+		return err_set(err, ERR_INVALID, "The default store '%s' cannot be written to.", default_id);
 	return open_one(ss, staging, &ss->staging, err);
 }
 

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "fetch/fetch.h"
 #include "stores.h"
 
 #define ID "c0ffee00-0000-4000-8000-000000000001"
@@ -114,12 +115,65 @@ static void refuses_what_cannot_be_told_apart(void **state)
 	stores_close(NULL);
 }
 
+/* -- remote stores -------------------------------------------------------------------------------- */
+
+static const struct fetch_rules rules = {0};
+static const struct fetch_options fetch = {.rules = &rules};
+
+static int open_beside(struct world *w, const char *first, const char *second, const char *other, struct stores **ret,
+		       struct err *err)
+{
+	const struct store_config configs[] = {
+		{.id = first, .type = "file", .directory = w->fast},
+		{.id = second, .type = "http", .fetch = &fetch},
+		{.id = "more", .type = "http", .fetch = &fetch},
+	};
+	const struct store_config staging = {.id = STORES_STAGING_ID, .type = "file", .directory = w->staging};
+
+	*err = (struct err){0};
+	return stores_open(configs, other ? 3 : 2, other ? other : first, &staging, ret, err);
+}
+
+static void has_remote_ones(void **state)
+{
+	struct stores *ss = NULL;
+	struct err err;
+
+	assert_int_equal(open_beside(*state, "disk", "web", NULL, &ss, &err), 0);
+	assert_true(stores_have_names(ss));
+	assert_string_equal(store_id(stores_owner(ss, "HTTPS://example.org/x")), "web");
+	assert_null(stores_owner(ss, "ftp://example.org/x"));
+	stores_close(ss);
+	assert_int_equal(open_beside(*state, "", "", NULL, &ss, &err), 0); /* beside the nameless one */
+	assert_false(stores_have_names(ss));
+	assert_true(store_is_remote(stores_owner(ss, "http://example.org/x")));
+	assert_string_equal(store_type(stores_default(ss)), "file");
+	stores_close(ss);
+	assert_int_equal(open_beside(*state, "", "web", NULL, &ss, &err), ERR_INVALID);
+	assert_int_equal(open_beside(*state, "disk", "web", "disk", &ss, &err), ERR_INVALID);
+	assert_non_null(strstr(err.text, "both of type http"));
+}
+
+static void never_writes_to_remote_ones(void **state)
+{
+	const struct world *w = *state;
+	const struct store_config web = {.id = "web", .type = "http", .fetch = &fetch};
+	const struct store_config staging = {.id = STORES_STAGING_ID, .type = "file", .directory = w->staging};
+	struct stores *ss = NULL;
+	struct err err = {0};
+
+	assert_int_equal(stores_open(&web, 1, "web", &staging, &ss, &err), ERR_INVALID);
+	assert_non_null(strstr(err.text, "cannot be written to"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(finds_them, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(knows_whose_a_location_is, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(refuses_what_cannot_be_told_apart, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(has_remote_ones, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(never_writes_to_remote_ones, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

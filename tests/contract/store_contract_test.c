@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "fetch/fetch.h"
 
 #define ID "c0ffee00-0000-4000-8000-000000000001"
 #define ID2 "c0ffee00-0000-4000-8000-000000000002"
@@ -452,12 +453,57 @@ static int run_contract(void)
 	return cmocka_run_group_tests_name(driver->name, tests, NULL, NULL);
 }
 
+/* What holds for those that only read what others have. That they do read is tested end to end. */
+static void remote_stores_are_only_read(void **state)
+{
+	const struct fetch_rules rules = {0};
+	const struct fetch_options fetch = {.rules = &rules};
+	const struct store_config remote = {.id = "one", .type = driver->name, .fetch = &fetch};
+	AUTO(store_close_p) struct store *s = NULL;
+	struct store_part all = {.n = -1, .max_octets = 1000};
+	struct store_stream *stream = NULL;
+	struct store_writer *w = NULL;
+	struct store_source source;
+	struct err err = {0};
+	unsigned n = 1;
+
+	assert_int_equal(store_open(&remote, &s, &err), 0);
+	assert_true(store_is_remote(s));
+	assert_int_equal(store_create(s, ID, 1, &w, &err), ERR_FORBIDDEN);
+	assert_null(store_url(s, ID));
+	assert_int_equal(store_sweep(s, &n, &err), 0);
+	assert_int_equal(n, 0);
+	assert_false(store_owns(s, "file:///etc/passwd"));
+	assert_true(store_owns(s, "https://example.org/x"));
+	assert_int_equal(store_remove(s, "https://example.org/x", &err), 0);
+	assert_int_equal(store_remove(s, "file:///etc/passwd", &err), ERR_FORBIDDEN);
+	assert_int_equal(store_read(s, "https://example.org/x", &source, &err), ERR_UNAVAILABLE);
+	assert_int_equal(store_check_url(s, "https://example.org/x", &err), 0);
+	assert_int_equal(store_check_url(s, "http://127.0.0.1/x", &err), ERR_INVALID);
+	assert_int_equal(store_check_url(s, "http://user:pw@example.org/x", &err), ERR_INVALID);
+	assert_int_equal(store_stream_open(s, "http://127.0.0.1/x", &all, &stream, &err), ERR_INVALID);
+	assert_int_equal(store_stream_open(s, "file:///etc/passwd", &all, &stream, &err), ERR_NOT_FOUND);
+	assert_null(stream);
+	store_stream_close(NULL);
+}
+
+static int run_remote_contract(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(remote_stores_are_only_read)};
+
+	return cmocka_run_group_tests_name(driver->name, tests, NULL, NULL);
+}
+
 int main(void)
 {
 	int failed = 0;
 
 	for (size_t i = 0; store_drivers[i]; i++) {
 		driver = store_drivers[i];
+		if (driver->stream_open) {
+			failed += run_remote_contract();
+			continue;
+		}
 		for (int t = 0; t < 2; t++) {
 			thin = t;
 			failed += run_contract();
