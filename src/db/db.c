@@ -277,6 +277,18 @@ int db_removal_count(struct db_tx *tx, int64_t *ret_n, int64_t *ret_n_failed_bef
 	return tx->driver->removal_count(tx, ret_n, ret_n_failed_before, err);
 }
 
+int db_pieces_put(struct db_tx *tx, const char *image_id, int64_t part, const void *digests, size_t n_octets,
+		  struct err *err)
+{
+	return tx->driver->pieces_put(tx, image_id, part, digests, n_octets, err);
+}
+
+int db_pieces_get(struct db_tx *tx, const char *image_id, int64_t part, void *digests, size_t max, size_t *ret_n,
+		  struct err *err)
+{
+	return tx->driver->pieces_get(tx, image_id, part, digests, max, ret_n, err);
+}
+
 int db_task_insert(struct db_tx *tx, const struct task *t, struct err *err)
 {
 	return tx->driver->task_insert(tx, t, err);

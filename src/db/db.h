@@ -148,6 +148,16 @@ int db_removal_retry(struct db_tx *tx, int64_t id, int64_t next_attempt_at, stru
 int db_removal_delete(struct db_tx *tx, int64_t id, struct err *err);
 int db_removal_count(struct db_tx *tx, int64_t *ret_n, int64_t *ret_n_failed_before, struct err *err);
 
+/* -- what bytes elsewhere have to be (glint's own) ----------------------------------------------- */
+
+/* The digests of the pieces of an image's data, one behind the other, in parts. They are written once: an image's
+ * data never changes, and never do they. They go when the image is purged. */
+int db_pieces_put(struct db_tx *tx, const char *image_id, int64_t part, const void *digests, size_t n_octets,
+		  struct err *err); /* a part that is there stays */
+/* At most @max octets. ERR_NOT_FOUND: there is no such part. */
+int db_pieces_get(struct db_tx *tx, const char *image_id, int64_t part, void *digests, size_t max, size_t *ret_n,
+		  struct err *err);
+
 /* -- tasks ---------------------------------------------------------------------------------------- */
 
 int db_task_insert(struct db_tx *tx, const struct task *t, struct err *err); /* ERR_CONFLICT: the id is taken */
@@ -285,6 +295,6 @@ int db_usage_compare(struct db_tx *tx, db_usage_fn *fn, void *cls, struct err *e
 
 /* -- housekeeping ------------------------------------------------------------------------------ */
 
-/* Rows of properties, tags, members, locations and tasks that were soft-deleted before @older_than go
+/* Rows of properties, tags, members, locations, tasks and of the pieces of images that were soft-deleted before @older_than go
  * away, at most @max_rows; the images' own rows stay, so that an id is never given out twice. */
 int db_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err);

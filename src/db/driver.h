@@ -84,6 +84,11 @@ struct db_driver {
 	int (*removal_delete)(struct db_tx *tx, int64_t id, struct err *err);
 	int (*removal_count)(struct db_tx *tx, int64_t *ret_n, int64_t *ret_n_failed_before, struct err *err);
 
+	int (*pieces_put)(struct db_tx *tx, const char *image_id, int64_t part, const void *digests, size_t n_octets,
+			  struct err *err);
+	int (*pieces_get)(struct db_tx *tx, const char *image_id, int64_t part, void *digests, size_t max, size_t *ret_n,
+			  struct err *err);
+
 	int (*task_insert)(struct db_tx *tx, const struct task *t, struct err *err);
 	int (*task_get)(struct db_tx *tx, const char *id, struct arena *a, struct task *ret, struct err *err);
 	int (*task_update)(struct db_tx *tx, enum task_status from, const struct task *t, struct err *err);

@@ -2052,6 +2052,39 @@ static void test_usage_is_counted_when_it_was_not_kept(void **state)
 	usage_is("mine", 0, 70, 1, 1);
 }
 
+
+/* -- pieces ------------------------------------------------------------------------------------- */
+
+static void test_pieces(void **state)
+{
+	struct image gone = a_full_image(1), stays = a_full_image(2);
+	struct db_tx *tx = begin(DB_WRITE);
+	char got[8];
+	size_t n_got;
+	int64_t n;
+
+	OK(db_image_insert(tx, &gone, &err));
+	OK(db_image_insert(tx, &stays, &err));
+	OK(db_pieces_put(tx, gone.id, 0, "a\0b", 3, &err));
+	OK(db_pieces_put(tx, gone.id, 1, "c", 1, &err));
+	OK(db_pieces_put(tx, stays.id, 0, "d", 1, &err));
+	OK(db_pieces_put(tx, gone.id, 0, "other", 5, &err)); /* written once */
+	OK(db_pieces_get(tx, gone.id, 0, got, sizeof(got), &n_got, &err));
+	assert_int_equal(n_got, 3);
+	assert_memory_equal(got, "a\0b", 3);
+	OK(db_pieces_get(tx, gone.id, 0, got, 2, &n_got, &err)); /* no more than there is room for */
+	assert_int_equal(n_got, 2);
+	FAILS(ERR_NOT_FOUND, db_pieces_get(tx, gone.id, 2, got, sizeof(got), &n_got, &err));
+	OK(db_image_delete(tx, gone.id, T0, &err));
+	OK(db_purge(tx, T0, 100, &n, &err));
+	OK(db_pieces_get(tx, gone.id, 1, got, sizeof(got), &n_got, &err));
+	OK(db_purge(tx, T0 + 1, 100, &n, &err));
+	FAILS(ERR_NOT_FOUND, db_pieces_get(tx, gone.id, 0, got, sizeof(got), &n_got, &err));
+	FAILS(ERR_NOT_FOUND, db_pieces_get(tx, gone.id, 1, got, sizeof(got), &n_got, &err));
+	OK(db_pieces_get(tx, stays.id, 0, got, sizeof(got), &n_got, &err));
+	commit(tx);
+}
+
 /* -- running ------------------------------------------------------------------------------------ */
 
 /* -- transactions that nobody waits for ----------------------------------------------------------- */
@@ -2185,6 +2218,7 @@ static int run_suite(void)
 		TEST(test_usage_is_seen_in_its_transaction),
 		TEST(test_usage_agrees_with_a_count),
 		TEST(test_usage_is_counted_when_it_was_not_kept),
+		TEST(test_pieces),
 		TEST(test_writes_that_nobody_waits_for),
 	};
 

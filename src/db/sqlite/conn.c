@@ -391,6 +391,11 @@ void bind_int(struct query *q, int64_t v)
 	bound(q, sqlite3_bind_int64(q->stmt, ++q->n_bound, v));
 }
 
+void bind_octets(struct query *q, const void *data, size_t n)
+{
+	bound(q, sqlite3_bind_blob64(q->stmt, ++q->n_bound, data, n, SQLITE_STATIC));
+}
+
 void bind_size(struct query *q, int64_t octets)
 {
 	if (octets == IMAGE_SIZE_UNKNOWN)
@@ -476,6 +481,14 @@ int64_t query_changes(const struct query *q)
 const char *column_text(const struct query *q, int i)
 {
 	return (const char *)sqlite3_column_text(q->stmt, i);
+}
+
+const void *column_octets(const struct query *q, int i, size_t *ret_n)
+{
+	const void *octets = sqlite3_column_blob(q->stmt, i);
+
+	*ret_n = octets ? (size_t)sqlite3_column_bytes(q->stmt, i) : 0;
+	return octets;
 }
 
 int64_t column_int(const struct query *q, int i)

@@ -77,6 +77,7 @@ void bind_text(struct query *q, const char *s); /* NULL binds NULL */
 void bind_int(struct query *q, int64_t v);
 void bind_size(struct query *q, int64_t octets); /* IMAGE_SIZE_UNKNOWN binds NULL */
 void bind_time(struct query *q, int64_t us);     /* as the Images tables write it; 0 binds NULL */
+void bind_octets(struct query *q, const void *data, size_t n); /* borrowed like text */
 void bind_value(struct query *q, const sqlite3_value *v);
 
 /* A constant statement without parameters and rows, prepared once. */
@@ -91,6 +92,7 @@ int64_t query_changes(const struct query *q); /* rows the statement that just en
 
 /* Columns of the row, counted from 0. Text is borrowed until the next step, or copied to @a. */
 const char *column_text(const struct query *q, int i); /* NULL for NULL, and without memory */
+const void *column_octets(const struct query *q, int i, size_t *ret_n); /* likewise */
 int64_t column_int(const struct query *q, int i);
 int64_t column_size(const struct query *q, int i);
 int column_copy(const struct query *q, int i, struct arena *a, const char **ret, struct err *err);

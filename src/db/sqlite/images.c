@@ -649,7 +649,7 @@ int sqlite_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t
 	static const char members[] = PURGE("image_members"), locations[] = PURGE("image_locations");
 #undef PURGE
 	static const char *const all[] = {properties, tags, members, locations};
-	int64_t n = 0, n_tasks;
+	int64_t n = 0, n_pieces = 0, n_tasks = 0;
 	int r;
 
 	for (size_t i = 0; i < ARRAY_LEN(all) && n < max_rows; i++) {
@@ -665,7 +665,10 @@ int sqlite_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t
 			return r;
 		n += query_changes(&q);
 	}
-	r = task_purge(tx, older_than, max_rows - n, &n_tasks, err);
+	r = pieces_purge(tx, older_than, max_rows - n, &n_pieces, err);
+	n += n_pieces;
+	if (r == 0)
+		r = task_purge(tx, older_than, max_rows - n, &n_tasks, err);
 	if (r == 0)
 		*ret_n = n + n_tasks;
 	return r;

@@ -187,6 +187,8 @@ static const char glint_tables[] =
 	"CREATE TABLE IF NOT EXISTS glint_usage (owner TEXT PRIMARY KEY, stored INTEGER NOT NULL,"
 	" staged INTEGER NOT NULL, n_images INTEGER NOT NULL, n_uploading INTEGER NOT NULL) WITHOUT ROWID;"
 	"CREATE INDEX IF NOT EXISTS glint_removals_due ON glint_removals (next_attempt_at);"
+	"CREATE TABLE IF NOT EXISTS glint_pieces (id INTEGER PRIMARY KEY, image_id TEXT NOT NULL, part INTEGER NOT NULL,"
+	" digests BLOB NOT NULL, UNIQUE (image_id, part));"
 	"INSERT OR REPLACE INTO glint_meta (name, value) VALUES ('schema', '" QUOTED(GLINT_SCHEMA) "');";
 
 /* -- what there is ------------------------------------------------------------------------------ */

@@ -243,6 +243,11 @@ int sqlite_upload_delete(struct db_tx *tx, const char *image_id, struct err *err
 int sqlite_upload_list(struct db_tx *tx, const char *node, db_upload_fn *fn, void *cls, struct err *err);
 
 /* removals.c */
+int sqlite_pieces_put(struct db_tx *tx, const char *image_id, int64_t part, const void *digests, size_t n_octets,
+		      struct err *err);
+int sqlite_pieces_get(struct db_tx *tx, const char *image_id, int64_t part, void *digests, size_t max, size_t *ret_n,
+		      struct err *err);
+
 int sqlite_removal_insert(struct db_tx *tx, const struct db_removal *r, struct err *err);
 int sqlite_removal_due(struct db_tx *tx, int64_t now, int64_t max, db_removal_fn *fn, void *cls,
 		       struct err *err);
@@ -269,6 +274,7 @@ int sqlite_job_update(struct db_tx *tx, const struct db_job *j, struct err *err)
 int sqlite_job_delete(struct db_tx *tx, const char *task_id, struct err *err);
 int sqlite_job_release(struct db_tx *tx, const char *node, int64_t *ret_n, struct err *err);
 int sqlite_job_count(struct db_tx *tx, int64_t *ret_waiting, int64_t *ret_running, struct err *err);
+int pieces_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err);
 int task_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err);
 
 /* journal.c */
