@@ -652,6 +652,7 @@ void http_conn_back(struct http_conn *c)
 	c->state = CONN_PARSE;
 	if (resume)
 		resume(c->req->resume_cls, c->req);
+	c->req->broken |= c->req->body_to_come > 0; /* the client is to see that it is not all */
 	if (c->cut || (!c->in_epoll && !loop_watch(c->loop, c)))
 		http_conn_close(c);
 	else

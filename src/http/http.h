@@ -162,6 +162,22 @@ typedef void http_sent_fn(void *cls, int64_t n_sent, bool complete);
 void http_reply_file(struct http_request *req, int status, const char *content_type, int fd, int64_t offset,
 		     int64_t length, http_sent_fn *sent, void *cls);
 
+/* The answer of a suspended request by the thread that has it, which may block: the head, then @length octets of
+ * body in any number of pieces, then http_resume() with a function that answers nothing more. If it comes before
+ * all of the body, the connection is cut, so that the client sees it. */
+void http_begin_body(struct http_request *req, int status, const char *content_type, int64_t length);
+/* True: somebody waits for the thread that sends to this client; a client who is slower than crowded_rate is
+ * given up for him. */
+typedef bool http_crowd_fn(void *cls);
+/* Returns when the network has taken all of it. ERR_DISCONNECTED: the client is gone; ERR_TIMEOUT: too slow
+ * (min_rate, or @crowd; NULL: nobody waits). *ret_n: how many octets of @data went out, also when it fails. */
+int http_write_body(struct http_request *req, const void *data, size_t n, http_crowd_fn *crowd, void *cls, size_t *ret_n,
+		    struct err *err);
+
+/* By the thread that has the request, before it has answered: the client has closed its side (or the server has been
+ * stopped for too long), so that nobody waits for an answer any more. */
+bool http_client_is_gone(const struct http_request *req);
+
 /* For a STREAM handler that knows its client must not send more (410, 413): the reply goes out at
  * once, the rest of the body is read and thrown away for a short while, then the connection ends.
  * All http_reply functions do this by themselves when the body was not read to its end. */

@@ -130,6 +130,18 @@ static void test_reader_stalls(void **state)
 	close(p.fd);
 }
 
+/* So is one whom a thread feeds. */
+static void test_fed_reader_stalls(void **state)
+{
+	struct env *env = *state;
+	int fd = dial_small(env);
+
+	say(fd, GET("/feed?length=90000000&n=90000000"));
+	wait_until(env, &env->n_fed, 1);
+	assert_int_equal(env->feed_result, ERR_TIMEOUT);
+	close(fd);
+}
+
 /* -- more uploads than threads: two, and SHORT_US at 1000 octets a second while others wait ---------- */
 
 #define UPLOAD "PUT /stream HTTP/1.1\r\n" HOST
@@ -139,6 +151,21 @@ static int setup_two_streams(void **state)
 	return test_setup_with(state, (struct http_config){.max_streams = 2,
 							   .crowded_timeout_us = SHORT_US,
 							   .crowded_rate_bytes = 1000});
+}
+
+/* One whom a thread feeds gives way once it is wanted elsewhere, and not before. */
+static void test_fed_reader_gives_way(void **state)
+{
+	struct env *env = *state;
+	int fd = dial_small(env);
+
+	say(fd, GET("/feed?length=90000000&n=90000000"));
+	(void)poll(NULL, 0, 2 * SHORT_US / 1000);
+	assert_int_equal(env->n_fed, 0);
+	atomic_store(&env->crowded, true);
+	wait_until(env, &env->n_fed, 1);
+	assert_int_equal(env->feed_result, ERR_TIMEOUT);
+	close(fd);
 }
 
 /* Its handler has a thread, and waits. */
@@ -425,6 +452,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_trickle, setup_short_timeouts, test_teardown),
 		cmocka_unit_test_setup_teardown(test_reader_is_slow, setup_short_timeouts, test_teardown),
 		cmocka_unit_test_setup_teardown(test_reader_stalls, setup_longer_timeout, test_teardown),
+		cmocka_unit_test_setup_teardown(test_fed_reader_stalls, setup_longer_timeout, test_teardown),
+		cmocka_unit_test_setup_teardown(test_fed_reader_gives_way, setup_two_streams, test_teardown),
 		cmocka_unit_test_setup_teardown(test_stalled_gives_way, setup_two_streams, test_teardown),
 		cmocka_unit_test_setup_teardown(test_no_more_give_way_than_wait, setup_two_streams,
 						test_teardown),

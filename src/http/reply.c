@@ -6,6 +6,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,9 @@
 #include "base/err.h"
 #include "base/jsonw.h"
 #include "base/log.h"
+
+#define POLL_MS 250 /* how soon a slow client gives way */
+#define SEND_AHEAD_BYTES (1 << 20)
 
 static const struct {
 	int status;
@@ -317,4 +322,112 @@ void http_reply_file(struct http_request *req, int status, const char *content_t
 	if (!wants_content(req, status))
 		job->length = 0;
 	req->file = job; /* sent when the handler has returned */
+}
+
+/* -- bodies by a thread ---------------------------------------------------------------------------- */
+
+void http_begin_body(struct http_request *req, int status, const char *content_type, int64_t length)
+{
+	int ahead = SEND_AHEAD_BYTES;
+
+	(void)setsockopt(req->conn->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &ahead, sizeof(ahead));
+	make_head(req, status, content_type, length);
+	req->pace = req->recent = (struct pace){0};
+	req->body_to_come = wants_content(req, status) ? length : 0;
+}
+
+static int too_slow(struct err *err)
+{
+	return err_set(err, ERR_TIMEOUT, "The client takes the data too slowly.");
+}
+
+static int wait_for_room(struct http_request *req, http_crowd_fn *crowd, void *cls, struct err *err)
+{
+	const struct http_server *s = req->server;
+	struct pollfd p = {.fd = req->conn->fd, .events = POLLOUT};
+	int64_t begin_us = clock_mono_us(), last_us = begin_us, now_us;
+	int n;
+
+	do {
+		n = poll(&p, 1, POLL_MS);
+		if (n < 0 && errno != EINTR)
+			return err_set(err, ERR_INTERNAL, "waiting for the client: %s", strerror(errno));
+		now_us = clock_mono_us();
+		if (!pace_waited(&req->recent, &s->crowded_rule, now_us - last_us) && crowd && crowd(cls))
+			return too_slow(err);
+		if (!pace_waited(&req->pace, &s->pace_rule, now_us - last_us) || now_us - begin_us >= s->pace_rule.window_us)
+			return too_slow(err);
+		last_us = now_us;
+	} while (n <= 0);
+	return 0;
+}
+
+static int disconnected(struct http_request *req, struct err *err)
+{
+	req->broken = true;
+	return err_set(err, ERR_DISCONNECTED, "The client left before it had all of the data.");
+}
+
+static int flush_head(struct http_request *req, http_crowd_fn *crowd, void *cls, struct err *err)
+{
+	int r = 0;
+
+	while (r == 0) {
+		switch (reply_flush(req, MSG_MORE)) {
+		case FLUSH_DONE:
+			return 0;
+		case FLUSH_BLOCKED:
+			r = wait_for_room(req, crowd, cls, err);
+			break;
+		case FLUSH_BROKEN:
+			return disconnected(req, err);
+		}
+	}
+	return r;
+}
+
+/* How many octets the socket took; 0: it has no room. */
+static ssize_t send_some(struct http_request *req, const char *data, size_t n, struct err *err)
+{
+	ssize_t got;
+
+	do
+		got = send(req->conn->fd, data, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (got < 0 && errno == EINTR);
+	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return 0;
+	return got < 0 ? disconnected(req, err) : got;
+}
+
+int http_write_body(struct http_request *req, const void *data, size_t n, http_crowd_fn *crowd, void *cls, size_t *ret_n,
+		    struct err *err)
+{
+	int r;
+
+	*ret_n = 0;
+	assert((int64_t)n <= req->body_to_come);
+	r = flush_head(req, crowd, cls, err);
+	while (r == 0 && *ret_n < n) {
+		ssize_t got = send_some(req, (const char *)data + *ret_n, n - *ret_n, err);
+
+		if (got < 0)
+			return (int)got;
+		if (got == 0) {
+			r = wait_for_room(req, crowd, cls, err);
+			continue;
+		}
+		*ret_n += (size_t)got;
+		req->body_to_come -= got;
+		count_sent(req->server, (size_t)got);
+		pace_moved(&req->pace, got);
+		pace_moved(&req->recent, got);
+	}
+	return r;
+}
+
+bool http_client_is_gone(const struct http_request *req)
+{
+	struct pollfd p = {.fd = req->conn->fd, .events = POLLRDHUP};
+
+	return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }

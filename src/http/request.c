@@ -66,6 +66,7 @@ void request_reset(struct http_request *req)
 	req->context = NULL;
 	req->suspended = NULL;
 	req->resume = NULL;
+	req->body_to_come = 0;
 	req->out_pos = 0;
 	assert(!req->file);
 	drop_large(&req->scratch, OUT_KEEP);

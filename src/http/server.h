@@ -123,6 +123,7 @@ struct http_request {
 	void *resume_cls;
 	bool close;  /* after the answer */
 	bool broken; /* the connection can carry no more */
+	int64_t body_to_come; /* octets that http_write_body() has not been given yet */
 	struct buf extra_headers, out_head, out_body;
 	size_t out_pos; /* of both together */
 	struct file_job *file;

@@ -74,6 +74,40 @@ static void test_answers_put_off(void **state)
 	(void)close(fd); /* nobody there any more: nothing to see, but for the sanitizers */
 }
 
+/* By a thread of the handler's own, piece by piece. What is not all of it ends the connection. */
+static void test_bodies_by_a_thread(void **state)
+{
+	struct env *env = *state;
+	struct answer a;
+	int fd = dial(env);
+
+	say(fd, GET("/feed?length=3000000&n=3000000") GET("/tiny"));
+	assert_true(hear(fd, &a, true));
+	assert_int_equal(a.n_body, 3000000);
+	answer_done(&a);
+	expect(fd, 200, "tiny");
+	say(fd, GET("/feed?length=0&n=0") GET("/feed?length=5000&n=3000"));
+	expect(fd, 200, "");
+	assert_true(hear(fd, &a, false));
+	answer_done(&a);
+	for (size_t n = 1, sum = 0; n > 0; sum += n) {
+		char data[4096];
+
+		n = hear_some(fd, data, sizeof(data));
+		assert_true(n > 0 || sum == 3000);
+	}
+	wait_until(env, &env->n_fed, 3);
+	assert_int_equal(env->feed_result, 0);
+	close(fd);
+	fd = dial(env);
+	say(fd, GET("/feed?length=900000000&n=900000000"));
+	assert_true(hear(fd, &a, false));
+	answer_done(&a);
+	close(fd);
+	wait_until(env, &env->n_fed, 4);
+	assert_int_equal(env->feed_result, ERR_DISCONNECTED);
+}
+
 static void test_http10(void **state)
 {
 	struct answer a;
@@ -478,7 +512,7 @@ int main(void)
 		TEST(test_routing),           TEST(test_request),      TEST(test_whole_body_limits),
 		TEST(test_continue),          TEST(test_early_answer), TEST(test_stream),
 		TEST(test_stream_disconnect), TEST(test_file),         TEST(test_file_short),
-		TEST(test_file_abort),
+		TEST(test_file_abort),        TEST(test_bodies_by_a_thread),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

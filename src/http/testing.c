@@ -215,6 +215,59 @@ static void handle_late(void *cls, struct http_request *req)
 		(void)pthread_detach(thread);
 }
 
+static void nothing_more(void *cls, struct http_request *req)
+{
+}
+
+static bool somebody_waits(void *cls)
+{
+	return atomic_load((atomic_bool *)cls);
+}
+
+struct feed {
+	struct http_request *req;
+	struct env *env;
+};
+
+/* /feed?length=..&n=..: announces the one, sends the other. */
+static void *feed(void *arg)
+{
+	struct http_request *req = ((struct feed *)arg)->req;
+	struct env *env = ((struct feed *)arg)->env;
+	int64_t n = query_number(req, 1);
+	struct err err = {0};
+	size_t n_sent;
+	char data[1000];
+
+	http_begin_body(req, 200, "text/plain", query_number(req, 0));
+	memset(data, 'x', sizeof(data));
+	while (n > 0 && err.code == 0) {
+		size_t piece = n < (int64_t)sizeof(data) ? (size_t)n : sizeof(data);
+
+		(void)http_write_body(req, data, piece, somebody_waits, &env->crowded, &n_sent, &err);
+		n -= (int64_t)n_sent;
+	}
+	pthread_mutex_lock(&env->lock);
+	env->n_fed++;
+	env->feed_result = err.code;
+	pthread_cond_broadcast(&env->changed);
+	pthread_mutex_unlock(&env->lock);
+	http_resume(req, nothing_more, NULL);
+	return NULL;
+}
+
+static void handle_feed(void *cls, struct http_request *req)
+{
+	struct feed *f = arena_alloc(http_arena(req), sizeof(*f));
+	pthread_t thread;
+
+	assert_non_null(f);
+	*f = (struct feed){req, cls};
+	http_suspend(req);
+	if (pthread_create(&thread, NULL, feed, f) == 0)
+		(void)pthread_detach(thread);
+}
+
 /* Which thread answers, if it may choose. */
 static void handle_choosy(void *cls, struct http_request *req)
 {
@@ -244,6 +297,7 @@ static const struct http_route routes[] = {
 	{"GET", "/file", HTTP_WORKER, handle_file},         {"HEAD", "/file", HTTP_WORKER, handle_file},
 	{"GET", "/inline-file", HTTP_INLINE, handle_file},  {"GET", "/block", HTTP_WORKER, handle_block},
 	{"GET", "/large", HTTP_INLINE, handle_large},       {"GET", "/choosy", HTTP_INLINE, handle_choosy},
+	{"GET", "/feed", HTTP_WORKER, handle_feed},
 	{"GET", "/late", HTTP_INLINE, handle_late},         {"GET", "/late-work", HTTP_WORKER, handle_late},
 	{"GET", "/inline", HTTP_INLINE, handle_context},    {"GET", "/worker", HTTP_WORKER, handle_context},
 	{"GET", "/open", HTTP_INLINE, handle_context, true},

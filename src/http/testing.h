@@ -3,6 +3,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/err.h"
 #include "http.h"
@@ -19,6 +20,8 @@ struct env {
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
+	int n_fed, feed_result;
+	atomic_bool crowded;
 	int n_sent_calls;
 	int64_t n_sent;
 	bool complete;
