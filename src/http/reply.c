@@ -330,7 +330,7 @@ void http_begin_body(struct http_request *req, int status, const char *content_t
 {
 	int ahead = SEND_AHEAD_BYTES;
 
-	(void)setsockopt(req->conn->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &ahead, sizeof(ahead));
+	(void)setsockopt(req->conn->channel.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &ahead, sizeof(ahead));
 	make_head(req, status, content_type, length);
 	req->pace = req->recent = (struct pace){0};
 	req->body_to_come = wants_content(req, status) ? length : 0;
@@ -344,7 +344,7 @@ static int too_slow(struct err *err)
 static int wait_for_room(struct http_request *req, http_crowd_fn *crowd, void *cls, struct err *err)
 {
 	const struct http_server *s = req->server;
-	struct pollfd p = {.fd = req->conn->fd, .events = POLLOUT};
+	struct pollfd p = {.fd = req->conn->channel.fd, .events = POLLOUT};
 	int64_t begin_us = clock_mono_us(), last_us = begin_us, now_us;
 	int n;
 
@@ -389,10 +389,11 @@ static int flush_head(struct http_request *req, http_crowd_fn *crowd, void *cls,
 /* How many octets the socket took; 0: it has no room. */
 static ssize_t send_some(struct http_request *req, const char *data, size_t n, struct err *err)
 {
+	const struct iovec iov = {(void *)data, n};
 	ssize_t got;
 
 	do
-		got = send(req->conn->fd, data, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+		got = channel_send(&req->conn->channel, &iov, 1, 0);
 	while (got < 0 && errno == EINTR);
 	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return 0;
@@ -427,7 +428,7 @@ int http_write_body(struct http_request *req, const void *data, size_t n, http_c
 
 bool http_client_is_gone(const struct http_request *req)
 {
-	struct pollfd p = {.fd = req->conn->fd, .events = POLLRDHUP};
+	struct pollfd p = {.fd = req->conn->channel.fd, .events = POLLRDHUP};
 
 	return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }
