@@ -1,116 +1,151 @@
 /* SPDX-License-Identifier: Apache-2.0
- * access/policy.c -- the default policy rules as a table of what each one asks for. */
+ * access/policy.c -- the rules in force, and how others take their place while they are asked.
+ *
+ * A reader enters one of two rooms, reads which rules are in force, asks them, leaves. Who puts new ones in
+ * force (one thread, the watcher) frees the old ones once it has seen each room empty after that: whoever was
+ * in there may still hold them, whoever came later cannot. Sending readers to the other room meanwhile makes
+ * a room empty in the end. So readers wait for nobody, and the watcher for some hundred nanoseconds. */
 #include "access/policy.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "access/policy_files.h"
+#include "base/clock.h"
 #include "base/err.h"
+#include "base/log.h"
 
-/* An admin passes every rule. Anybody else needs the role and the relation to the image. */
-enum relation {
-	REL_NONE,           /* none is asked for: the database shows only what is the caller's to see */
-	REL_OWN,            /* the image belongs to the caller's project */
-	REL_VISIBLE,        /* own, shared with the caller, or of a visibility that others may see */
-	REL_OWN_OR_MEMBER,
-	REL_MEMBER,
-	REL_NOBODY,         /* admins alone */
+#define LOOK_EVERY_US INT64_C(1000000)
+#define CACHE_LINE 64
+
+struct room {
+	_Alignas(CACHE_LINE) atomic_uint n_readers;
 };
 
-static const struct {
-	const char *name, *action;
-	enum role role;
-	enum relation relation;
-	bool or_service; /* the role service will do, too */
-} rules[N_POLICY_RULES] = {
-	[POLICY_ADD_IMAGE] = {"add_image", "create", ROLE_MEMBER, REL_OWN},
-	[POLICY_DELETE_IMAGE] = {"delete_image", "delete", ROLE_MEMBER, REL_OWN},
-	[POLICY_GET_IMAGE] = {"get_image", "see", ROLE_READER, REL_VISIBLE},
-	[POLICY_GET_IMAGES] = {"get_images", "list", ROLE_READER, REL_NONE},
-	[POLICY_MODIFY_IMAGE] = {"modify_image", "change", ROLE_MEMBER, REL_OWN},
-	[POLICY_PUBLICIZE_IMAGE] = {"publicize_image", "publish", ROLE_ADMIN, REL_NOBODY},
-	[POLICY_COMMUNITIZE_IMAGE] = {"communitize_image", "make a community image of", ROLE_MEMBER, REL_OWN},
-	[POLICY_DOWNLOAD_IMAGE] = {"download_image", "download", ROLE_MEMBER, REL_VISIBLE},
-	[POLICY_UPLOAD_IMAGE] = {"upload_image", "upload data to", ROLE_MEMBER, REL_OWN},
-	[POLICY_DEACTIVATE] = {"deactivate", "deactivate", ROLE_MEMBER, REL_OWN},
-	[POLICY_REACTIVATE] = {"reactivate", "reactivate", ROLE_MEMBER, REL_OWN},
-	[POLICY_ADD_MEMBER] = {"add_member", "add members to", ROLE_MEMBER, REL_OWN},
-	[POLICY_DELETE_MEMBER] = {"delete_member", "remove members from", ROLE_MEMBER, REL_OWN},
-	[POLICY_GET_MEMBER] = {"get_member", "see members of", ROLE_READER, REL_OWN_OR_MEMBER},
-	[POLICY_GET_MEMBERS] = {"get_members", "list members of", ROLE_READER, REL_OWN_OR_MEMBER},
-	[POLICY_COPY_IMAGE] = {"copy_image", "copy", ROLE_ADMIN, REL_NOBODY},
-	[POLICY_GET_IMAGE_LOCATION] = {"get_image_location", "see the locations of", ROLE_READER, REL_OWN},
-	[POLICY_DELETE_IMAGE_LOCATION] = {"delete_image_location", "remove locations of", ROLE_ADMIN, REL_NOBODY},
-	[POLICY_SET_IMAGE_LOCATION] = {"set_image_location", "set locations of", ROLE_MEMBER, REL_OWN},
-	[POLICY_ADD_IMAGE_LOCATION] = {"add_image_location", "add locations to", ROLE_MEMBER, REL_OWN, true},
-	[POLICY_FETCH_IMAGE_LOCATION] = {"fetch_image_location", "fetch the locations of", ROLE_SERVICE, REL_NONE},
-	[POLICY_TASKS_API_ACCESS] = {"tasks_api_access", "use the tasks of", ROLE_ADMIN, REL_NOBODY},
-	[POLICY_GET_TASK] = {"get_task", "see tasks of", 0, REL_NONE},
-	[POLICY_GET_TASKS] = {"get_tasks", "list tasks of", 0, REL_NONE},
-	[POLICY_ADD_TASK] = {"add_task", "make tasks for", 0, REL_NONE},
-	[POLICY_MODIFY_TASK] = {"modify_task", "change tasks of", 0, REL_NONE},
-	[POLICY_SERVICE_API] = {"service_api", "use the service interface of", ROLE_SERVICE, REL_NONE},
-	[POLICY_STORES_INFO_DETAIL] = {"stores_info_detail", "see the details of the stores of", ROLE_SERVICE, REL_NONE},
-	[POLICY_MODIFY_MEMBER] = {"modify_member", "change members of", ROLE_MEMBER, REL_MEMBER},
+struct policy {
+	_Atomic(struct rules *) rules;
+	struct room rooms[2];
+	atomic_uint open_room;
+
+	struct policy_config config;
+	struct policy_files files; /* those that the rules in force come from; the watcher's */
+	struct buf tried;          /* stamp of those last read, whatever became of it */
+	struct buf seen;           /* stamp of those there were at the last look */
+	char complaint[512];       /* what was logged last and still holds; "": nothing is wrong */
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	pthread_t watcher;
+	bool started, stop, kicked;
 };
 
-static bool relation_holds(enum relation relation, const struct who *who, const struct policy_target *target)
+/* -- asking --------------------------------------------------------------------------------------- */
+
+static pthread_once_t defaults_once = PTHREAD_ONCE_INIT;
+static struct rules *defaults; /* for those who ask no policy in particular: a constant, made when first used */
+
+static void make_defaults(void)
 {
-	bool own = target && target->image && who_owns(who, target->image->owner);
-	bool member = target && target->is_member;
+	struct rules *rs = NULL;
 
-	switch (relation) {
-	case REL_NONE:
-		return true;
-	case REL_OWN:
-		return own;
-	case REL_VISIBLE:
-		return own || member || (target && target->image && target->image->visibility != IMAGE_PRIVATE);
-	case REL_OWN_OR_MEMBER:
-		return own || member;
-	case REL_MEMBER:
-		return member;
-	case REL_NOBODY:
-		return false;
+	if (rules_new(&rs, NULL) < 0 || rules_link(rs, NULL) < 0) {
+		rules_free(rs);
+		return;
 	}
-	return false;
+	defaults = rs;
+}
+
+/* NULL without memory for the default ones: then nothing is allowed. */
+static const struct rules *enter(struct policy *p, struct room **ret)
+{
+	if (!p) {
+		pthread_once(&defaults_once, make_defaults);
+		return defaults;
+	}
+	*ret = &p->rooms[atomic_load(&p->open_room)];
+	atomic_fetch_add(&(*ret)->n_readers, 1);
+	return atomic_load(&p->rules);
+}
+
+static void leave(struct policy *p, struct room *room)
+{
+	if (p)
+		atomic_fetch_sub(&room->n_readers, 1);
 }
 
 const char *policy_name(enum policy_rule rule)
 {
 	assert(rule < N_POLICY_RULES);
-	return rules[rule].name;
+	return rule_defaults[rule].name;
 }
 
 bool policy_allows(struct policy *policy, enum policy_rule rule, const struct who *who, const struct policy_target *target)
 {
+	struct room *room;
+	const struct rules *rs = enter(policy, &room);
+	bool allowed;
+
 	assert(rule < N_POLICY_RULES);
-	if (who_is_admin(who))
-		return true;
-	if (rules[rule].or_service && (who->roles & ROLE_SERVICE))
-		return true;
-	if (rules[rule].role && !(who->roles & rules[rule].role))
-		return false;
-	return relation_holds(rules[rule].relation, who, target);
+	allowed = rs && rules_allow(rs, &rs->rules[rule], who, target);
+	leave(policy, room);
+	return allowed;
 }
 
-bool policy_allows_named(struct policy *policy, const char *rule, const struct who *who,
+bool policy_allows_named(struct policy *policy, const char *name, const struct who *who,
 			 const struct policy_target *target)
 {
-	for (enum policy_rule i = 0; i < N_POLICY_RULES; i++)
-		if (strcmp(rules[i].name, rule) == 0)
-			return policy_allows(policy, i, who, target);
-	return false;
+	struct room *room;
+	const struct rules *rs = enter(policy, &room);
+	const struct rule *rule = rs ? rules_find(rs, name) : NULL;
+	bool allowed = rule && rules_allow(rs, rule, who, target);
+
+	leave(policy, room);
+	return allowed;
+}
+
+bool policy_has(struct policy *policy, const char *name)
+{
+	struct room *room;
+	const struct rules *rs = enter(policy, &room);
+	bool has = rs && rules_find(rs, name);
+
+	leave(policy, room);
+	return has;
+}
+
+bool policy_is_default(struct policy *policy, enum policy_rule rule)
+{
+	struct room *room;
+	const struct rules *rs = enter(policy, &room);
+	bool is_default = rs && rules_is_default(rs, &rs->rules[rule]);
+
+	leave(policy, room);
+	return is_default;
 }
 
 int policy_check(struct policy *policy, enum policy_rule rule, const struct who *who, const struct policy_target *target,
 		 struct err *err)
 {
+	const char *action = rule_defaults[rule].action;
+
 	if (policy_allows(policy, rule, who, target))
 		return 0;
 	if (!target || !target->image || !*target->image->id)
-		return err_set(err, ERR_FORBIDDEN, "You may not %s images.", rules[rule].action);
-	return err_set(err, ERR_FORBIDDEN, "You may not %s image %s.", rules[rule].action, target->image->id);
+		return err_set(err, ERR_FORBIDDEN, "You may not %s images.", action);
+	return err_set(err, ERR_FORBIDDEN, "You may not %s image %s.", action, target->image->id);
+}
+
+void policy_identify(struct policy *policy, struct who *who)
+{
+	who->roles &= ~(unsigned)ROLE_ADMIN;
+	if (policy_allows(policy, POLICY_CONTEXT_IS_ADMIN, who, NULL))
+		who->roles |= ROLE_ADMIN;
 }
 
 /* An image without an owner is everybody's to see, as in Glance. */
@@ -127,7 +162,261 @@ bool policy_image_visible(struct policy *policy, const struct who *who, const st
 {
 	struct policy_target target = {image, is_member};
 
-	if (who_is_admin(who))
-		return true;
-	return image_reaches(who, image, is_member) && policy_allows(policy, POLICY_GET_IMAGE, who, &target);
+	return (who_is_admin(who) || image_reaches(who, image, is_member)) &&
+	       policy_allows(policy, POLICY_GET_IMAGE, who, &target);
+}
+
+const struct rules *policy_rules(const struct policy *p)
+{
+	return atomic_load(&p->rules);
+}
+
+/* -- taking the place of others ------------------------------------------------------------------- */
+
+static void empty_room(struct policy *p, unsigned i)
+{
+	atomic_store(&p->open_room, !i);
+	while (atomic_load(&p->rooms[i].n_readers) > 0)
+		sched_yield();
+}
+
+/* Takes @rs. */
+static void put_in_force(struct policy *p, struct rules *rs)
+{
+	struct rules *old = atomic_exchange(&p->rules, rs);
+
+	if (!old)
+		return;
+	empty_room(p, 0);
+	empty_room(p, 1);
+	rules_free(old);
+}
+
+static int read_rules(const struct policy_files *files, struct rules **ret, struct err *err)
+{
+	AUTO(rules_free_p) struct rules *rs = NULL;
+	int r = rules_new(&rs, err);
+
+	if (r == 0)
+		r = policy_files_read(files, rs, err);
+	if (r == 0)
+		r = rules_link(rs, err);
+	if (r == 0)
+		*ret = TAKE(rs);
+	return r;
+}
+
+static bool copy_stamp(struct buf *to, const struct buf *from)
+{
+	buf_reset(to);
+	buf_add(to, buf_cstr(from), from->len);
+	return !to->failed;
+}
+
+/* Takes @files. */
+static int load(struct policy *p, struct policy_files *files, struct err *err)
+{
+	struct rules *rs;
+	int r = copy_stamp(&p->tried, &files->stamp) ? read_rules(files, &rs, err) : err_nomem(err);
+
+	if (r < 0)
+		return r;
+	put_in_force(p, rs);
+	policy_files_done(&p->files);
+	p->files = *files;
+	*files = (struct policy_files){0};
+	return 0;
+}
+
+int policy_new(const struct policy_config *config, struct policy **ret, struct err *err)
+{
+	AUTO(policy_files_done) struct policy_files files = {0};
+	AUTO(policy_free_p) struct policy *p = aligned_alloc(CACHE_LINE, sizeof(*p));
+	pthread_condattr_t attr;
+	int r;
+
+	if (!p)
+		return err_nomem(err);
+	memset(p, 0, sizeof(*p));
+	p->config = *config;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&p->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	r = policy_files_find(config, &files, err);
+	if (r == 0)
+		r = load(p, &files, err);
+	if (r == 0)
+		*ret = TAKE(p);
+	return r;
+}
+
+/* -- watching ------------------------------------------------------------------------------------- */
+
+/* To be said once, until something else is wrong or nothing is. */
+static bool is_news(struct policy *p, const char *what)
+{
+	if (strcmp(p->complaint, what) == 0)
+		return false;
+	(void)snprintf(p->complaint, sizeof(p->complaint), "%s", what);
+	return true;
+}
+
+static void complain(struct policy *p, const struct err *err)
+{
+	if (is_news(p, err_story(err)))
+		log_error("glint.policy", NULL, "the rules stay as they were: %s", err_story(err));
+}
+
+static void complain_missing(struct policy *p, const char *path)
+{
+	if (is_news(p, path))
+		log_warning("glint.policy", NULL, "the rules stay as they were: %s is gone; SIGHUP, if that is meant", path);
+}
+
+static void content(struct policy *p)
+{
+	if (*p->complaint)
+		log_info("glint.policy", NULL, "nothing is wrong with the policy files any more");
+	p->complaint[0] = '\0';
+}
+
+static bool has_path(const struct policy_files *files, const char *path)
+{
+	for (size_t i = 0; i < files->n; i++)
+		if (strcmp(files->paths[i], path) == 0)
+			return true;
+	return false;
+}
+
+/* One that was read and is not there any more; NULL: none. */
+static const char *find_missing(const struct policy *p, const struct policy_files *files)
+{
+	for (size_t i = 0; i < p->files.n; i++)
+		if (!has_path(files, p->files.paths[i]))
+			return p->files.paths[i];
+	return NULL;
+}
+
+static bool is_stamp(const struct buf *a, const struct buf *b)
+{
+	return strcmp(buf_cstr(a), buf_cstr(b)) == 0;
+}
+
+/* Takes @files. */
+static void take_anew(struct policy *p, struct policy_files *files)
+{
+	struct err err = {0};
+
+	if (load(p, files, &err) < 0) {
+		complain(p, &err);
+		return;
+	}
+	content(p);
+	log_info("glint.policy", NULL, "the policy files are read anew, %zu of them", p->files.n);
+}
+
+/* A file that is being written is not read before it has been the same for a while. A file that is gone may
+ * be about to come back, so that is only believed when somebody says so. */
+static void look(struct policy *p, bool told)
+{
+	AUTO(policy_files_done) struct policy_files files = {0};
+	const char *missing;
+	struct err err = {0};
+	bool settled;
+
+	if (policy_files_find(&p->config, &files, &err) < 0) {
+		complain(p, &err);
+		return;
+	}
+	settled = is_stamp(&files.stamp, &p->seen);
+	if (!copy_stamp(&p->seen, &files.stamp))
+		return;
+	missing = find_missing(p, &files);
+	if (missing && !told) {
+		complain_missing(p, missing);
+	} else if (is_stamp(&files.stamp, &p->files.stamp)) {
+		content(p);
+	} else if (told || (settled && !is_stamp(&files.stamp, &p->tried))) {
+		take_anew(p, &files);
+	}
+}
+
+static void wait_a_while(struct policy *p)
+{
+	int64_t until_us = clock_mono_us() + LOOK_EVERY_US;
+	struct timespec until = {until_us / 1000000, until_us % 1000000 * 1000};
+
+	while (!p->stop && !p->kicked && pthread_cond_timedwait(&p->changed, &p->lock, &until) != ETIMEDOUT)
+		;
+}
+
+static void *watch(void *arg)
+{
+	struct policy *p = arg;
+
+	pthread_mutex_lock(&p->lock);
+	for (;;) {
+		bool told;
+
+		wait_a_while(p);
+		if (p->stop)
+			break;
+		told = p->kicked;
+		p->kicked = false;
+		pthread_mutex_unlock(&p->lock);
+		look(p, told);
+		pthread_mutex_lock(&p->lock);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+int policy_start(struct policy *p, struct err *err)
+{
+	int r = pthread_create(&p->watcher, NULL, watch, p);
+
+	if (r != 0)
+		return err_set(err, ERR_INTERNAL, "starting a thread: %s", strerror(r));
+	p->started = true;
+	return 0;
+}
+
+void policy_reload(struct policy *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->kicked = true;
+	pthread_cond_signal(&p->changed);
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void stop(struct policy *p)
+{
+	if (!p->started)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->stop = true;
+	pthread_cond_signal(&p->changed);
+	pthread_mutex_unlock(&p->lock);
+	pthread_join(p->watcher, NULL);
+}
+
+void policy_free(struct policy *p)
+{
+	if (!p)
+		return;
+	stop(p);
+	pthread_cond_destroy(&p->changed);
+	pthread_mutex_destroy(&p->lock);
+	policy_files_done(&p->files);
+	buf_done(&p->tried);
+	buf_done(&p->seen);
+	rules_free(atomic_load(&p->rules));
+	free(p);
+}
+
+void policy_free_p(struct policy **p)
+{
+	policy_free(*p);
 }

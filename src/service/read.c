@@ -30,10 +30,11 @@ static void filter_what_may_be_read(const struct who *who, struct image_query *q
 int service_list(struct service *svc, const struct who *who, struct image_query *query, bool brief,
 		 db_render_fn *render, db_text_fn *fn, void *cls, struct err *err)
 {
+	const struct policy_target in_general = {0};
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
 	int r;
 
-	r = policy_check(svc->policy, POLICY_GET_IMAGES, who, NULL, err);
+	r = policy_check(svc->policy, POLICY_GET_IMAGES, who, &in_general, err);
 	if (r < 0)
 		return r;
 	query->sees_everything = who_is_admin(who);

@@ -24,9 +24,14 @@
 #define CAP_BYTES 1000000
 
 static const char *const formats[] = {"raw", "qcow2", "bare", NULL};
-static const struct who owner = {.roles = ROLE_MEMBER | ROLE_READER, .user_id = "u1", .project_id = "p1"};
-static const struct who guest = {.roles = ROLE_MEMBER | ROLE_READER, .user_id = "u2", .project_id = "p2"};
-static const struct who admin = {.roles = ROLE_ADMIN | ROLE_MEMBER | ROLE_READER, .project_id = "ops"};
+static const char *const member_roles[] = {"member", "reader", NULL};
+static const char *const admin_roles[] = {"admin", "member", "reader", NULL};
+static const struct who owner = {
+	.roles = ROLE_MEMBER | ROLE_READER, .role_names = member_roles, .user_id = "u1", .project_id = "p1"};
+static const struct who guest = {
+	.roles = ROLE_MEMBER | ROLE_READER, .role_names = member_roles, .user_id = "u2", .project_id = "p2"};
+static const struct who admin = {
+	.roles = ROLE_ADMIN | ROLE_MEMBER | ROLE_READER, .role_names = admin_roles, .project_id = "ops"};
 
 struct world {
 	char dir[64];

@@ -62,7 +62,9 @@ static void open_records(void)
 
 static void make_image(void)
 {
-	const struct who who = {.roles = ROLE_ADMIN | ROLE_MEMBER | ROLE_READER, .user_id = "u", .project_id = "p"};
+	static const char *const roles[] = {"admin", "member", "reader", NULL};
+	const struct who who = {
+		.roles = ROLE_ADMIN | ROLE_MEMBER | ROLE_READER, .role_names = roles, .user_id = "u", .project_id = "p"};
 	struct image image;
 	struct err err;
 
