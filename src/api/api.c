@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "access/policy.h"
 #include "access/protection.h"
 #include "access/rate.h"
 #include "api/internal.h"
@@ -130,6 +131,8 @@ static void admit(struct call *c)
 		return;
 	}
 	*who = c->who;
+	if (c->api->config.auth != AUTH_NONE) /* there everybody is admin, whatever the rules are */
+		policy_identify(service_policy(c->api->service), who);
 	if (check_rate(c) < 0 ||
 	    protections_rights(c->api->config.protections, who, c->arena, &who->rights, &c->err) < 0)
 		call_fail(c);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "access/rules.h"
 #include "base/err.h"
 #include "cmd/cmd.h"
 #include "cmd/config_options.h"
@@ -28,13 +29,24 @@ static void print_drivers(const struct settings *s)
 	printf("%s%s\n", s->log_path ? " -> " : "", s->log_path ? s->log_path : "");
 }
 
-static void print_summary(const struct settings *s, const char *file)
+static unsigned count_rules(const struct policy *p)
+{
+	const struct rules *rs = policy_rules(p);
+	unsigned n = 0;
+
+	for (size_t i = 0; i < rs->n; i++)
+		n += rs->rules[i].path != NULL;
+	return n;
+}
+
+static void print_summary(const struct settings *s, const struct policy *policy, const char *file)
 {
 	printf("%s: good, %u warning%s\n", file ? file : "defaults", s->n_warnings, s->n_warnings == 1 ? "" : "s");
 	printf("  listen         %s\n", s->listen);
 	printf("  identity       %s\n",
 	       s->api.auth == AUTH_TRUSTED ? "headers set by a proxy (trusted-auth)" : "none: everybody is admin");
 	printf("  database       %s\n", s->database_url);
+	printf("  policy         %u rules from files, the others as default\n", count_rules(policy));
 	for (size_t i = 0; i < s->n_stores; i++)
 		printf("  images         %s%s%s\n", s->stores[i].directory, *s->stores[i].id ? "  " : "",
 		       s->stores[i].id);
@@ -46,6 +58,7 @@ static void print_summary(const struct settings *s, const char *file)
 
 static int check(const struct location_args *args, struct err *err)
 {
+	AUTO(policy_free_p) struct policy *policy = NULL;
 	struct settings settings;
 	int r = settings_load(args, true, &settings, err);
 
@@ -56,9 +69,11 @@ static int check(const struct location_args *args, struct err *err)
 		settings_done(&settings);
 		return err_wrap(err, r, "[DEFAULT] property_protection_file");
 	}
-	print_summary(&settings, args->config_file);
+	r = policy_new(&settings.policy, &policy, err);
+	if (r == 0)
+		print_summary(&settings, policy, args->config_file);
 	settings_done(&settings);
-	return 0;
+	return r;
 }
 
 int cmd_config(int argc, char **argv)

@@ -26,6 +26,7 @@ static const struct {
 	{"image_format", "What images may say of themselves."},
 	{"paste_deploy", "Who is asked who the caller is."},
 	{"keystone_authtoken", "Known so that a file which counts on Keystone does not open the door to everybody."},
+	{"oslo_policy", "Who may do what. docs/operations.md tells of the rules, `glint policy show` lists them."},
 	{"oslo_messaging_notifications", "Where notifications go. docs/notifications.md says what they say."},
 	{"oslo_messaging_rabbit", "For `transport_url = rabbit://...`. Also as `?option=value` behind the URL."},
 	{"oslo_messaging_kafka", "For `transport_url = kafka://...`. Also as `?option=value` behind the URL."},

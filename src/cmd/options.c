@@ -91,6 +91,17 @@ static const struct conf_option own_options[] = {
 	 "Where Keystone is. This version cannot ask it: with it set, [paste_deploy] flavor has to be, too."},
 	{"keystone_authtoken", "www_authenticate_uri", CONF_STRING, NULL,
 	 "Where Keystone is. This version cannot ask it: with it set, [paste_deploy] flavor has to be, too."},
+	{"oslo_policy", "policy_file", CONF_STRING, "policy.yaml",
+	 "File with policy rules, YAML or JSON, that take the place of the default ones; relative to the directory of "
+	 "the configuration file. If unset, policy.yaml or else policy.json is read if it is there; if set, it has to be."},
+	{"oslo_policy", "policy_dirs", CONF_MULTI, "policy.d",
+	 "Directories whose files are read after policy_file, by name; relative like it. If unset, policy.d may be "
+	 "missing. May be repeated."},
+	{"oslo_policy", "enforce_scope", CONF_BOOL, "true",
+	 "Only tokens of a project are taken. false is refused: this version has no rules for others."},
+	{"oslo_policy", "enforce_new_defaults", CONF_BOOL, "true",
+	 "The default rules are those of secure RBAC. false is refused: what Glance had before, nearly everything allowed "
+	 "to everybody, is to be written into policy_file if that is meant."},
 	{"oslo_middleware", "enable_proxy_headers_parsing", CONF_BOOL, "false",
 	 "Believe X-Forwarded-For, -Proto and -Host."},
 	{"healthcheck", "disable_by_file_path", CONF_STRING, NULL,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * cmd/serve.c -- `glint serve`: opens the parts, runs, drains, stops.
  *
- * Order of opening: metrics, lock, database, store, notify, service (which puts right what a crash left), api,
+ * Order of opening: metrics, lock, policy, database, store, notify, service (which puts right what a crash left), api,
  * http. Stopping goes the other way: no new requests, running ones finish, the relays hand out what
  * there is, everything closes. */
 #include <errno.h>
@@ -38,7 +38,7 @@ static const char help[] =
 	"Runs the service. Without a file, everything is in DIR (default ./glint-data) and it listens on\n"
 	"127.0.0.1:9292 (--listen 127.0.0.1:0 takes any free port; the one taken is printed).\n"
 	"\n"
-	"SIGTERM and SIGINT stop it gracefully, SIGHUP reopens its log files.\n";
+	"SIGTERM and SIGINT stop it gracefully, SIGHUP reopens its log files and reads the policy files again.\n";
 
 /* A thread in a call to a store that hangs can be neither interrupted nor left behind, but by the end of the
  * process. That is no worse than a crash: what was under way the next start puts right, and what was
@@ -56,6 +56,7 @@ struct server {
 	struct settings settings;
 	struct metrics *metrics;
 	int lock_fd;
+	struct policy *policy;
 	struct db *db;
 	struct stores *stores;
 	struct notify *notify;
@@ -152,6 +153,14 @@ static int open_metrics(struct server *s, struct err *err)
 	return metrics_register(s->metrics, &version, NULL, err);
 }
 
+static int open_policy(struct server *s, struct err *err)
+{
+	int r = policy_new(&s->settings.policy, &s->policy, err);
+
+	s->settings.service.policy = s->policy;
+	return r;
+}
+
 static rlim_t larger(rlim_t a, rlim_t b)
 {
 	return a > b ? a : b;
@@ -209,7 +218,8 @@ static int open_parts(struct server *s, struct err *err)
 	int r;
 
 	if ((r = open_metrics(s, err)) < 0 || (r = settings_make_data_dir(set, err)) < 0 ||
-	    (r = take_lock(s, err)) < 0 || (r = db_open(set->database_url, &s->db, err)) < 0 ||
+	    (r = take_lock(s, err)) < 0 || (r = open_policy(s, err)) < 0 ||
+	    (r = db_open(set->database_url, &s->db, err)) < 0 ||
 	    (r = db_watch(s->db, s->metrics, err)) < 0 ||
 	    (r = db_keep_texts(s->db, set->image_cache_bytes, err)) < 0 || (r = open_stores(s, err)) < 0 ||
 	    (r = notify_new(s->db, &set->notify, &s->notify, err)) < 0 ||
@@ -224,7 +234,7 @@ static int start_parts(struct server *s, struct err *err)
 {
 	int r;
 
-	if ((r = notify_start(s->notify, err)) < 0 || (r = service_start(s->service, err)) < 0)
+	if ((r = policy_start(s->policy, err)) < 0 || (r = notify_start(s->notify, err)) < 0 || (r = service_start(s->service, err)) < 0)
 		return r;
 	r = s->metrics_http ? http_start(s->metrics_http, err) : 0;
 	return r < 0 ? r : http_start(s->http, err);
@@ -240,6 +250,7 @@ static void close_parts(struct server *s)
 	notify_free(s->notify);
 	stores_close(s->stores);
 	db_close(s->db);
+	policy_free(s->policy);
 	metrics_free(s->metrics);
 	close_fd_p(&s->lock_fd);
 	log_close();
@@ -273,6 +284,7 @@ static void wait_for_stop(struct server *s, const sigset_t *signals)
 		notify_reopen(s->notify);
 		if (s->protections)
 			(void)protections_refresh(s->protections);
+		policy_reload(s->policy);
 		log_info("glint.serve", NULL, "log files reopened");
 	}
 	log_info("glint.serve", NULL, "stopping: running requests finish first");

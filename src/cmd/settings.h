@@ -2,8 +2,8 @@
  * cmd/settings.h -- the configuration as the parts want it: read, checked, with defaults. */
 #pragma once
 
+#include "access/policy.h"
 #include "access/protection.h"
-#include "access/who.h"
 #include "api/api.h"
 #include "base/arena.h"
 #include "base/conf.h"
@@ -35,6 +35,7 @@ struct settings {
 	const char *default_store; /* id */
 	struct store_config staging;
 	struct transport *transport; /* in the arena; NULL if no driver needs one */
+	struct policy_config policy;
 	struct notify_config notify;
 	struct service_config service;
 	struct api_config api;
@@ -53,6 +54,9 @@ int settings_require_database(const struct settings *s, struct err *err);
 
 /* Creates data_dir (0750) if anything lives there by default. */
 int settings_make_data_dir(const struct settings *s, struct err *err);
+
+/* settings_policy.c: where the policy files are. Part of settings_load(). */
+int settings_policy(struct settings *s, const struct location_args *args, struct err *err);
 
 /* Takes @url, or the one that is configured when NULL, for settings->transport. settings_load() does so
  * when a driver needs one. */
