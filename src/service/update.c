@@ -22,6 +22,15 @@ static bool same_text(const char *x, const char *y)
 	return x && y ? strcmp(x, y) == 0 : x == y;
 }
 
+/* Only an admin may say whose an image is, be it what it was. */
+static int check_owner(const struct who *who, const struct patch *patch, struct err *err)
+{
+	for (size_t i = 0; i < patch->n_steps && !who_is_admin(who); i++)
+		if (patch->steps[i].op == PATCH_REPLACE && strcmp(patch->steps[i].attribute, "owner") == 0)
+			return err_set(err, ERR_FORBIDDEN, "Only an admin may change the owner of an image.");
+	return 0;
+}
+
 /* What depends on who asks and not on the image alone. */
 static int check_changes(struct service *svc, const struct who *who, const struct target *before,
 			 const struct image *after, struct err *err)
@@ -54,7 +63,9 @@ int service_update(struct service *svc, const struct who *who, const char *id, c
 	r = patch_apply(&allowed, &svc->config.limits, a, &after, err);
 	if (r < 0)
 		return r;
-	r = check_changes(svc, who, &before, &after, err);
+	r = check_owner(who, patch, err);
+	if (r == 0)
+		r = check_changes(svc, who, &before, &after, err);
 	if (r < 0)
 		return r;
 	if (patch->n_steps > 0) {

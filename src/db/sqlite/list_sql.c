@@ -61,6 +61,7 @@ const char list_marker_sql[] =
 	"SELECT i.id, i.name, i.status, i.container_format, i.disk_format, i.size, i.created_at, i.updated_at"
 	" FROM images AS i WHERE i.id = ?1 AND +i.deleted = 0"
 	" AND (?2 OR +i.visibility IN ('public', 'community') OR +i.owner = ?3"
+	" OR (+i.owner IS NULL AND +i.visibility = 'shared')"
 	" OR (+i.visibility = 'shared' AND EXISTS (SELECT 1 FROM image_members AS m"
 	" WHERE m.image_id = i.id AND m.member = ?3 AND +m.deleted = 0)))";
 
