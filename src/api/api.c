@@ -16,18 +16,6 @@
 
 #define MAX_VALUES 32768 /* of a JSON body; more cost more than a request may */
 
-/* Jansson takes a text whose octets it had no memory for as a shorter one, or as a mistake of the
- * client's. So we note ourselves when memory ends. */
-static _Thread_local bool json_starved;
-
-static void *json_allocate(size_t n)
-{
-	void *p = malloc(n);
-
-	json_starved |= !p;
-	return p;
-}
-
 int api_new(struct service *service, const struct api_config *config, struct api **ret, struct err *err)
 {
 	struct api *api = calloc(1, sizeof(*api));
@@ -35,7 +23,7 @@ int api_new(struct service *service, const struct api_config *config, struct api
 
 	if (!api)
 		return err_nomem(err);
-	json_set_alloc_funcs(json_allocate, free); /* before there are threads */
+	json_watch_memory();
 	api->service = service;
 	api->config = *config;
 	r = schemas_render(api, err);
@@ -65,11 +53,6 @@ void api_free(struct api *api)
 void api_free_p(struct api **api)
 {
 	api_free(*api);
-}
-
-void json_decref_p(json_t **json)
-{
-	json_decref(*json);
 }
 
 static const char *read_header(void *cls, const char *name, unsigned *ret_count)
@@ -254,23 +237,17 @@ int call_json(struct call *c, json_t **ret, struct err *err)
 	json_error_t why;
 	size_t n;
 	const char *body = http_body(c->req, &n);
-	json_t *json;
+	int r;
 
 	if (n == 0)
 		return err_set(err, ERR_INVALID, "The request needs a JSON body.");
 	if (n > MAX_VALUES && count_values(body, n) > MAX_VALUES)
 		return err_set(err, ERR_INVALID, "The body has more than %d values.", MAX_VALUES);
-	json_starved = false;
-	json = json_loadb(body, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
-	if (json_starved) {
-		json_decref(json);
-		return err_nomem(err);
-	}
-	if (!json)
+	r = json_read(body, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, ret, &why, err);
+	if (r == ERR_INVALID)
 		return err_set(err, ERR_INVALID, "The body is not valid JSON (line %d, column %d).", why.line,
 			       why.column);
-	*ret = json;
-	return 0;
+	return r;
 }
 
 static bool is_host(const char *s)

@@ -2,10 +2,9 @@
  * api/internal.h -- what the resources share. */
 #pragma once
 
-#include <jansson.h>
-
 #include "api/api.h"
 #include "base/err.h"
+#include "base/json.h"
 #include "base/jsonw.h"
 
 struct api {
@@ -36,7 +35,6 @@ void call_reply(struct call *c, int status, struct buf *body);
 
 /* The body as JSON. @ret is owned by the caller. ERR_INVALID names what is wrong and where. */
 int call_json(struct call *c, json_t **ret, struct err *err);
-void json_decref_p(json_t **json);
 
 /* "http://host:port" without a slash at the end, as the client should see it. Arena or borrowed. */
 const char *call_base_url(struct call *c);

@@ -7,7 +7,6 @@
  * password asked for by every request would lock the account. */
 #include "session.h"
 
-#include <jansson.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/json.h"
 #include "base/jsonw.h"
 #include "transport.h"
 
