@@ -102,7 +102,11 @@ static void test_flavors(void **state)
 	assert_int_equal(mode, AUTH_NONE);
 	assert_int_equal(auth_mode_parse("trusted-auth", &mode, &err), 0);
 	assert_int_equal(mode, AUTH_TRUSTED);
-	assert_int_equal(auth_mode_parse("keystone", &mode, &err), ERR_INVALID);
+	assert_int_equal(auth_mode_parse("keystone", &mode, &err), 0);
+	assert_int_equal(mode, AUTH_KEYSTONE);
+	assert_int_equal(auth_mode_parse("keystone+caching", &mode, &err), 0);
+	assert_int_equal(mode, AUTH_KEYSTONE);
+	assert_int_equal(auth_mode_parse("keystone2", &mode, &err), ERR_INVALID);
 }
 
 /* -- the table ------------------------------------------------------------------------------------ */

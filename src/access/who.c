@@ -6,6 +6,7 @@
  * its own past a proxy that appends. */
 #include "access/who.h"
 
+#include <assert.h>
 #include <string.h>
 #include <strings.h>
 
@@ -16,16 +17,28 @@
 
 int auth_mode_parse(const char *flavor, enum auth_mode *ret, struct err *err)
 {
+	static const struct {
+		const char *name;
+		enum auth_mode mode;
+	} flavors[] = {
+		{"trusted-auth", AUTH_TRUSTED},
+		{"keystone", AUTH_KEYSTONE},
+		{"keystone+caching", AUTH_KEYSTONE},
+		{"keystone+cachemanagement", AUTH_KEYSTONE},
+	};
+
 	if (!flavor || !*flavor) {
 		*ret = AUTH_NONE;
 		return 0;
 	}
-	if (strcmp(flavor, "trusted-auth") == 0) {
-		*ret = AUTH_TRUSTED;
+	for (size_t i = 0; i < ARRAY_LEN(flavors); i++) {
+		if (strcmp(flavor, flavors[i].name) != 0)
+			continue;
+		*ret = flavors[i].mode;
 		return 0;
 	}
 	return err_set(err, ERR_INVALID,
-		       "[paste_deploy] flavor = %s: this version knows trusted-auth and the empty flavor", flavor);
+		       "[paste_deploy] flavor = %.64s: this version knows keystone, trusted-auth and the empty flavor", flavor);
 }
 
 static const struct known_role {
@@ -164,6 +177,7 @@ int who_from_headers(enum auth_mode mode, header_fn *header, void *cls, struct a
 {
 	static const char *const everything[] = {"admin", "member", "reader", NULL};
 
+	assert(mode != AUTH_KEYSTONE); /* no header is believed there */
 	if (mode == AUTH_TRUSTED)
 		return who_from_proxy(header, cls, a, ret, err);
 	ret->roles = ROLE_ADMIN | ROLE_MEMBER | ROLE_READER;

@@ -27,8 +27,9 @@ struct who {
 };
 
 enum auth_mode {
-	AUTH_NONE,    /* nobody is asked, everybody is admin */
-	AUTH_TRUSTED, /* identity headers set by a proxy in front */
+	AUTH_NONE,     /* nobody is asked, everybody is admin */
+	AUTH_TRUSTED,  /* identity headers set by a proxy in front */
+	AUTH_KEYSTONE, /* a token that Keystone knows; who_from_headers() is not for it */
 };
 
 /* [paste_deploy] flavor. ERR_INVALID for one that we do not have. */

@@ -13,6 +13,7 @@
 #include "api/internal.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "keystone/keystone.h"
 
 #define MAX_VALUES 32768 /* of a JSON body; more cost more than a request may */
 
@@ -103,8 +104,7 @@ static int check_rate(struct call *c)
 		       creates ? "makes images" : "changes images");
 }
 
-/* The handler will find it. */
-static void admit(struct call *c)
+void call_admit(struct call *c)
 {
 	struct who *who = arena_alloc(c->arena, sizeof(*who));
 
@@ -130,8 +130,10 @@ void api_admit(void *cls, struct http_request *req)
 	call_init(&c, cls, req);
 	c.who.request_id = http_request_id(req);
 	c.who.address = client_address(c.api, req, c.arena);
-	if (who_from_headers(c.api->config.auth, read_header, req, c.arena, &c.who, &c.err) == 0)
-		admit(&c);
+	if (c.api->config.auth == AUTH_KEYSTONE)
+		identity_ask(&c);
+	else if (who_from_headers(c.api->config.auth, read_header, req, c.arena, &c.who, &c.err) == 0)
+		call_admit(&c);
 	else
 		call_fail(&c);
 }
@@ -200,7 +202,8 @@ void call_fail(struct call *c)
 		log_error("glint.api", &ctx, "%s %s: %d %s", http_method(c->req), http_path(c->req), status,
 			  err_story(&c->err));
 	if (status == 401)
-		http_add_header(c->req, "WWW-Authenticate", "Keystone");
+		http_add_header(c->req, "WWW-Authenticate",
+				c->api->config.keystone ? keystone_challenge(c->api->config.keystone) : "Keystone");
 	http_reply_error(c->req, status,
 			 status == 500 ? "The service failed; its log has the reason." : c->err.text);
 }

@@ -10,6 +10,7 @@
 
 struct api_config {
 	enum auth_mode auth;
+	struct keystone *keystone;            /* AUTH_KEYSTONE; borrowed */
 	struct image_limits limits;           /* lists borrowed */
 	struct query_limits pages;
 	const char *public_endpoint;          /* NULL: as the request says */
@@ -24,6 +25,7 @@ struct api_config {
 };
 
 struct api;
+struct keystone;
 struct metrics;
 struct protections;
 
@@ -34,5 +36,6 @@ void api_free_p(struct api **api);
 
 extern const struct http_route metrics_routes[]; /* of a listener for nothing else; its handler wants a struct metrics */
 extern const struct http_route api_routes[]; /* handlers want a struct api */
-http_handler_fn api_admit; /* refuses whoever may ask nothing at all */
+http_handler_fn api_admit; /* finds out who asks, and refuses whoever may ask nothing at all */
+void api_cutting(void *cls); /* whoever still waits to be found out is told that it cannot be */
 http_handler_fn api_not_found;

@@ -28,6 +28,11 @@ bool call_enter(struct call *c, void *cls, struct http_request *req);
 /* The same for a route that takes no body: one that comes is refused. */
 bool call_enter_bodyless(struct call *c, void *cls, struct http_request *req);
 
+/* identity.c: by tokens. The answer, or call_admit() with what was found, may come later. */
+void identity_ask(struct call *c);
+/* The handler will find c->who. */
+void call_admit(struct call *c);
+
 /* Answer with the failure in c->err. */
 void call_fail(struct call *c);
 /* Answer 200 (or @status) with JSON; takes what is in @body. */

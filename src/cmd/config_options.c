@@ -25,7 +25,7 @@ static const struct {
 	 "images go to. The section `[os_glance_staging_store]` may have the `filesystem_store_datadir` of staged data."},
 	{"image_format", "What images may say of themselves."},
 	{"paste_deploy", "Who is asked who the caller is."},
-	{"keystone_authtoken", "Known so that a file which counts on Keystone does not open the door to everybody."},
+	{"keystone_authtoken", "Where Keystone is and how glint logs in, for `flavor = keystone`."},
 	{"oslo_policy", "Who may do what. docs/operations.md tells of the rules, `glint policy show` lists them."},
 	{"oslo_messaging_notifications", "Where notifications go. docs/notifications.md says what they say."},
 	{"oslo_messaging_rabbit", "For `transport_url = rabbit://...`. Also as `?option=value` behind the URL."},

@@ -4,7 +4,7 @@
  * missing. An option that gets a meaning moves to options.c. */
 #include "cmd/options.h"
 
-#define KEYSTONE "This version cannot ask Keystone; see [paste_deploy] flavor."
+#define KEYSTONE "Nobody is let in without a token; see [paste_deploy] flavor."
 #define ONLY_FILES "This version keeps images in directories only."
 #define LIMITS "Unified limits are not there yet: the quotas of [DEFAULT] count."
 #define LOG_FORMAT "Lines of the log have one format, that of oslo.log's defaults."
@@ -129,7 +129,6 @@ const struct conf_option glance_only_options[] = {
 	{"glance.store.vmware_datastore.store", "*", CONF_IGNORED, NULL, ONLY_FILES},
 	{"os_brick", "*", CONF_IGNORED, NULL, ONLY_FILES},
 
-	{"keystone_authtoken", "*", CONF_IGNORED, NULL, KEYSTONE},
 	{"paste_deploy", "config_file", CONF_IGNORED, NULL,
 	 "What stands in front of the API is fixed; flavor chooses."},
 	{"oslo_policy", "policy_default_rule", CONF_IGNORED, NULL,

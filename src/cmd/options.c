@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "keystone/keystone.h"
 #include "notify/driver.h"
 
 #define TIB "1099511627776"
@@ -86,11 +87,7 @@ static const struct conf_option own_options[] = {
 	 "Take raw images with a strange partition table, with a warning; if false, refuse them."},
 
 	{"paste_deploy", "flavor", CONF_STRING, "",
-	 "trusted-auth: identity headers set by a proxy; empty: everybody is admin."},
-	{"keystone_authtoken", "auth_url", CONF_STRING, NULL,
-	 "Where Keystone is. This version cannot ask it: with it set, [paste_deploy] flavor has to be, too."},
-	{"keystone_authtoken", "www_authenticate_uri", CONF_STRING, NULL,
-	 "Where Keystone is. This version cannot ask it: with it set, [paste_deploy] flavor has to be, too."},
+	 "keystone: a token that Keystone knows; trusted-auth: identity headers set by a proxy; empty: everybody is admin."},
 	{"oslo_policy", "policy_file", CONF_STRING, "policy.yaml",
 	 "File with policy rules, YAML or JSON, that take the place of the default ones; relative to the directory of "
 	 "the configuration file. If unset, policy.yaml or else policy.json is read if it is there; if set, it has to be."},
@@ -240,12 +237,14 @@ int options_all(struct arena *a, const struct conf_option **ret, struct err *err
 
 	for (size_t i = 0; notify_drivers[i]; i++)
 		n += is_first_with(i) ? count(notify_drivers[i]->options) : 0;
-	n += count(glance_only_options);
+	n += count(keystone_options) + count(glance_only_options);
 	all = arena_alloc(a, (n + 1) * sizeof(*all)); /* zeroed: the end of the table */
 	if (!all)
 		return err_nomem(err);
 	n = count(own_options);
 	memcpy(all, own_options, n * sizeof(*all));
+	memcpy(all + n, keystone_options, count(keystone_options) * sizeof(*all));
+	n += count(keystone_options);
 	for (size_t i = 0; notify_drivers[i]; i++) {
 		size_t more = is_first_with(i) ? count(notify_drivers[i]->options) : 0;
 

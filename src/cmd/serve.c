@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * cmd/serve.c -- `glint serve`: opens the parts, runs, drains, stops.
  *
- * Order of opening: metrics, lock, policy, database, store, notify, service (which puts right what a crash left), api,
- * http. Stopping goes the other way: no new requests, running ones finish, the relays hand out what
+ * Order of opening: metrics, lock, policy, database, store, notify, service (which puts right what a crash left),
+ * keystone, api, http. Stopping goes the other way: no new requests, running ones finish, the relays hand out what
  * there is, everything closes. */
 #include <errno.h>
 #include <fcntl.h>
@@ -62,6 +62,7 @@ struct server {
 	struct notify *notify;
 	struct protections *protections; /* NULL: none */
 	struct service *service;
+	struct keystone *keystone; /* NULL: it is not asked */
 	struct api *api;
 	struct http_server *http;
 	struct http_server *metrics_http; /* NULL: metrics are told beside the API */
@@ -184,6 +185,19 @@ static void fit_descriptors(struct http_config *http)
 		 http->max_connections, (unsigned long long)limit.rlim_cur);
 }
 
+static int open_keystone(struct server *s, struct err *err)
+{
+	struct settings *set = &s->settings;
+	int r;
+
+	if (set->api.auth != AUTH_KEYSTONE)
+		return 0;
+	set->keystone.metrics = s->metrics;
+	r = keystone_new(&set->keystone, &s->keystone, err);
+	set->api.keystone = s->keystone;
+	return r < 0 ? err_wrap(err, r, "[keystone_authtoken]") : 0;
+}
+
 static int open_listeners(struct server *s, struct err *err)
 {
 	struct settings *set = &s->settings;
@@ -191,6 +205,7 @@ static int open_listeners(struct server *s, struct err *err)
 
 	set->http.cls = s->api;
 	set->http.admit = api_admit;
+	set->http.cutting = api_cutting;
 	fit_descriptors(&set->http);
 	r = http_new(&set->http, &s->http, err);
 	if (r < 0 || !set->metrics_http.listen)
@@ -225,7 +240,7 @@ static int open_parts(struct server *s, struct err *err)
 	    (r = notify_new(s->db, &set->notify, &s->notify, err)) < 0 ||
 	    (r = open_protections(s, err)) < 0 ||
 	    (r = service_new(s->db, s->stores, s->notify, &set->service, &s->service, err)) < 0 ||
-	    (r = api_new(s->service, &set->api, &s->api, err)) < 0)
+	    (r = open_keystone(s, err)) < 0 || (r = api_new(s->service, &set->api, &s->api, err)) < 0)
 		return r;
 	return open_listeners(s, err);
 }
@@ -244,6 +259,7 @@ static void close_parts(struct server *s)
 {
 	http_free(s->metrics_http);
 	http_free(s->http);
+	keystone_free(s->keystone);
 	api_free(s->api);
 	service_free(s->service);
 	protections_close(s->protections);

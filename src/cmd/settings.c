@@ -29,8 +29,10 @@ static void warn(void *cls, const char *path, unsigned line, const char *message
 	struct warn_state *w = cls;
 
 	w->settings->n_warnings++;
-	if (w->print)
+	if (w->print && line > 0)
 		fprintf(stderr, "%s:%u: warning: %s\n", path, line, message);
+	else if (w->print)
+		fprintf(stderr, "%s: warning: %s\n", path, message);
 }
 
 static char *print(struct settings *s, const char *fmt, const char *x, const char *y)
@@ -489,13 +491,16 @@ static int load_auth(struct settings *s, struct err *err)
 {
 	bool keystone = conf_is_set(s->conf, "keystone_authtoken", "auth_url") ||
 			conf_is_set(s->conf, "keystone_authtoken", "www_authenticate_uri");
+	int r;
 
 	if (keystone && !conf_is_set(s->conf, "paste_deploy", "flavor"))
 		return err_set(err, ERR_INVALID,
-			       "[keystone_authtoken] is set up, but this version cannot ask Keystone, and without a "
-			       "[paste_deploy] flavor everybody would be admin; write `flavor =` or `flavor = trusted-auth` "
-			       "if that is meant");
-	return auth_mode_parse(conf_str(s->conf, "paste_deploy", "flavor"), &s->api.auth, err);
+			       "[keystone_authtoken] is set up, but without a [paste_deploy] flavor everybody would be "
+			       "admin; write `flavor = keystone`, or `flavor =` or `flavor = trusted-auth` if that is meant");
+	r = auth_mode_parse(conf_str(s->conf, "paste_deploy", "flavor"), &s->api.auth, err);
+	if (r < 0 || s->api.auth != AUTH_KEYSTONE)
+		return r;
+	return keystone_settings(s->conf, &s->arena, &s->keystone, err);
 }
 
 static int load_api(struct settings *s, struct err *err)
@@ -556,7 +561,7 @@ static int load_listen(struct settings *s, const struct location_args *args, str
 					 (long long)conf_int(s->conf, "DEFAULT", "bind_port"));
 	if (!s->listen)
 		return err_nomem(err);
-	if (is_loopback(s->listen) || conf_bool(s->conf, "glint", "allow_insecure"))
+	if (s->api.auth == AUTH_KEYSTONE || is_loopback(s->listen) || conf_bool(s->conf, "glint", "allow_insecure"))
 		return 0;
 	return err_set(err, ERR_INVALID,
 		       "refusing to listen on %.100s: with this [paste_deploy] flavor anybody who reaches it is believed "
@@ -634,6 +639,8 @@ static int read_file(struct settings *s, const char *path, bool print_warnings, 
 		r = alias_backends(s, err);
 	if (r == 0)
 		conf_warn_unknown(s->conf, warn, &w);
+	if (r == 0 && strncmp(conf_str(s->conf, "paste_deploy", "flavor"), "keystone+", strlen("keystone+")) == 0)
+		warn(&w, path, 0, "[paste_deploy] flavor: this version has no cache of images; it counts as keystone");
 	return r;
 }
 

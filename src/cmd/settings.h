@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/conf.h"
 #include "http/http.h"
+#include "keystone/keystone.h"
 #include "notify/notify.h"
 #include "notify/transport.h"
 #include "service/service.h"
@@ -39,6 +40,7 @@ struct settings {
 	struct notify_config notify;
 	struct service_config service;
 	struct api_config api;
+	struct keystone_config keystone; /* if api.auth is AUTH_KEYSTONE */
 	struct http_config http;
 	struct http_config metrics_http; /* listen NULL: none of their own */
 };

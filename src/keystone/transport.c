@@ -10,10 +10,12 @@
 #include "transport.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -126,7 +128,8 @@ static int copy_body(struct call *c, const struct transport_call *from, struct e
 	return 0;
 }
 
-static int call_new(struct transport *t, const struct transport_call *from, struct call **ret, struct err *err)
+static int call_new(struct transport *t, const struct transport_call *from, struct call **ret,
+		    struct err *err)
 {
 	AUTO(call_free_p) struct call *c = calloc(1, sizeof(*c));
 	int r;
@@ -484,6 +487,16 @@ static bool copy(const char *text, char **ret)
 {
 	*ret = text && *text ? strdup(text) : NULL;
 	return !text || !*text || *ret;
+}
+
+int transport_check(const struct transport_config *config, struct err *err)
+{
+	const char *const files[] = {config->ca_file, config->cert_file, config->key_file};
+
+	for (size_t i = 0; i < ARRAY_LEN(files); i++)
+		if (files[i] && access(files[i], R_OK) < 0)
+			return err_set(err, ERR_INVALID, "%.200s: %s", files[i], strerror(errno));
+	return 0;
 }
 
 int transport_open(const struct transport_config *config, struct transport **ret, struct err *err)

@@ -38,6 +38,8 @@ struct transport_call {
 	void *cls;
 };
 
+/* Whether the files can be read. ERR_INVALID names the one that cannot. */
+int transport_check(const struct transport_config *config, struct err *err);
 /* Strings are copied. */
 int transport_open(const struct transport_config *config, struct transport **ret, struct err *err);
 /* Everything in @call is copied. Any thread, never blocks. After an error @done is not called. */

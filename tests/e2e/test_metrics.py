@@ -131,6 +131,7 @@ def test_the_parser_is_strict(text):
 
 def test_every_metric_is_documented(server):
     documented = re.findall(r'^\| `(\w+)` \| (\w+) \|', (REPO / 'docs' / 'metrics.md').read_text(), re.MULTILINE)
+    documented = [row for row in documented if not row[0].startswith('glint_keystone_')]  # see test_keystone.py
     assert sorted(documented) == sorted(scrape(server).types.items())
 
 
