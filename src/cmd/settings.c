@@ -434,6 +434,37 @@ static int load_notify(struct settings *s, struct err *err)
 
 /* -- service and API ------------------------------------------------------------------------------ */
 
+/* Glance's form: a number and a unit, nothing in between. */
+static int parse_octets(const char *text, int64_t *ret, struct err *err)
+{
+	static const struct {
+		const char *name;
+		int64_t octets;
+	} units[] = {{"", 1}, {"B", 1}, {"KB", 1 << 10}, {"MB", 1 << 20}, {"GB", 1 << 30}, {"TB", INT64_C(1) << 40}};
+	size_t n = strspn(text, "0123456789");
+	int64_t value = 0;
+	bool fits = n > 0;
+
+	for (size_t i = 0; i < n && fits; i++)
+		fits = !__builtin_mul_overflow(value, 10, &value) && !__builtin_add_overflow(value, text[i] - '0', &value);
+	for (size_t i = 0; i < ARRAY_LEN(units) && fits; i++)
+		if (strcmp(text + n, units[i].name) == 0 && !__builtin_mul_overflow(value, units[i].octets, ret))
+			return 0;
+	return err_set(err, ERR_INVALID, "'%.40s' is no number of octets such as 10GB", text);
+}
+
+static int load_quotas(struct settings *s, struct err *err)
+{
+	struct service_config *c = &s->service;
+	int r = parse_octets(conf_str(s->conf, "DEFAULT", "user_storage_quota"), &c->user_storage_quota, err);
+
+	c->limits.max_properties = conf_int(s->conf, "DEFAULT", "image_property_quota");
+	c->limits.max_tags = conf_int(s->conf, "DEFAULT", "image_tag_quota");
+	c->limits.max_members = conf_int(s->conf, "DEFAULT", "image_member_quota");
+	c->limits.max_locations = conf_int(s->conf, "DEFAULT", "image_location_quota");
+	return r < 0 ? err_wrap(err, r, "[DEFAULT] user_storage_quota") : 0;
+}
+
 static int load_service(struct settings *s, struct err *err)
 {
 	struct service_config *c = &s->service;
@@ -446,9 +477,9 @@ static int load_service(struct settings *s, struct err *err)
 	c->inspect.must_match = conf_bool(s->conf, "image_format", "require_image_format_match");
 	c->inspect.gpt_nonfatal = conf_bool(s->conf, "image_format", "gpt_safety_checks_nonfatal");
 	c->inspect.vmdk_types = list_of(s, "image_format", "vmdk_allowed_types");
-	c->limits.max_properties = conf_int(s->conf, "DEFAULT", "image_property_quota");
-	c->limits.max_tags = conf_int(s->conf, "DEFAULT", "image_tag_quota");
-	c->limits.max_members = conf_int(s->conf, "DEFAULT", "image_member_quota");
+	r = load_quotas(s, err);
+	if (r < 0)
+		return r;
 	c->max_image_bytes = conf_int(s->conf, "DEFAULT", "image_size_cap");
 	c->hash_algorithm = conf_str(s->conf, "DEFAULT", "hashing_algorithm");
 	c->node = s->node;

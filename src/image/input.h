@@ -13,7 +13,7 @@ struct err;
 /* The limits an operator can set. Lists end with NULL and are borrowed. */
 struct image_limits {
 	const char *const *disk_formats, *const *container_formats;
-	int64_t max_properties, max_tags, max_members; /* image_*_quota; negative: no limit */
+	int64_t max_properties, max_tags, max_members, max_locations; /* image_*_quota; negative: no limit */
 };
 
 /* POST /v2/images: @body into @ret, which starts as image_init() leaves it. `id` is set if the

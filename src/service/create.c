@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "notify/notify.h"
-#include "service/internal.h"
+#include "service/quota.h"
 
 static int check_creator(struct service *svc, const struct who *who, const struct image *draft, struct err *err)
 {
@@ -52,8 +52,11 @@ static int create(void *cls, struct db_tx *tx, struct err *err)
 {
 	struct creation *c = cls;
 	struct origin origin = service_origin(c->who);
-	int r = db_image_insert(tx, c->image, err);
+	int r = quota_check_images(&c->quota, tx, c->image->owner, 1, err);
 
+	if (r < 0)
+		return r;
+	r = db_image_insert(tx, c->image, err);
 	if (r == ERR_CONFLICT)
 		return err_set(err, r, "Image id %s is or was in use.", c->image->id);
 	if (r < 0)
@@ -70,6 +73,18 @@ static void created(void *cls, int r, const struct err *err)
 	c->done(c->cls, r, err);
 }
 
+static void create_within(void *cls, int r, const struct quota *quota, const struct err *err)
+{
+	struct creation *c = cls;
+
+	if (r < 0) {
+		c->done(c->cls, r, err);
+		return;
+	}
+	c->quota = *quota;
+	db_write(c->service->db, create, created, c);
+}
+
 void service_create(struct service *svc, struct creation *c)
 {
 	struct err err = {0};
@@ -79,5 +94,5 @@ void service_create(struct service *svc, struct creation *c)
 	if (r < 0)
 		c->done(c->cls, r, &err);
 	else
-		db_write(svc->db, create, created, c);
+		quota_ask(svc, c->image->owner, create_within, c);
 }

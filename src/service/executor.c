@@ -9,6 +9,8 @@
  *     leftovers go first and the row last; if that cannot be done, it is tried until it can.
  * (4) After a crash, and after a stop that did not wait for them, tasks are picked up again, up to
  *     MAX_RUNS times; then they fail and say so.
+ * (5) A task begins once the quota of its image's owner is known. While Keystone does not say, it goes to the
+ *     end of the queue and those of other projects go on.
  *
  * Threads come when there is work and go when there is none. A thread goes on with the next task until
  * it finds the queue empty, and looks once more if somebody called meanwhile. */
@@ -23,11 +25,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "service/quota.h"
 #include "service/run.h"
 
 #define MAX_RUNS 5
 #define PAUSE_FIRST_US (INT64_C(250) * 1000) /* most trouble is short; each further pause is twice as long */
 #define PAUSE_MAX_US (INT64_C(8) * 1000000)
+#define MAX_ROUND 64
 #define NOTE_EVERY_US (INT64_C(5) * 1000000)
 
 struct executor {
@@ -117,13 +121,60 @@ int run_succeed(struct run *run, struct db_tx *tx, const char *image_id, const c
 
 /* -- picking up ----------------------------------------------------------------------------------- */
 
-static bool has_waiting(struct service *svc, struct err *err)
+/* Whose image it is about. A task that is gone, or has none, is nobody's or its maker's. */
+static int find_owner(struct run *run, struct db_tx *tx, struct arena *a, struct err *err)
+{
+	const char *owner = NULL;
+	struct image image;
+	struct task task;
+	int r = db_task_get(tx, run->ahead, a, &task, err);
+
+	if (r == 0) {
+		owner = *task.owner ? task.owner : NULL;
+		r = task.image_id ? db_image_get(tx, task.image_id, false, a, &image, err) : ERR_NOT_FOUND;
+	}
+	if (r == 0)
+		owner = image.owner;
+	if (r < 0 && r != ERR_NOT_FOUND)
+		return r;
+	run->quota_owner = owner ? arena_strdup(&run->arena, owner) : NULL;
+	return owner && !run->quota_owner ? err_nomem(err) : 0;
+}
+
+/* Which task waits longest; ERR_NOT_FOUND. */
+static int look_ahead(struct run *run, struct err *err)
 {
 	AUTO(arena_done) struct arena a = {0};
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
 	struct db_job job;
+	int r = db_begin(run->svc->db, DB_READ, &tx, err);
 
-	return db_begin(svc->db, DB_READ, &tx, err) == 0 && db_job_next(tx, &a, &job, err) == 0;
+	if (r == 0)
+		r = db_job_next(tx, &a, &job, err);
+	if (r < 0)
+		return r;
+	memcpy(run->ahead, job.task_id, sizeof(run->ahead));
+	return quota_applies(run->svc) ? find_owner(run, tx, &a, err) : 0;
+}
+
+/* What waits longest waits once more, behind all others. It may have been picked up meanwhile. */
+static int defer(struct run *run, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	struct db_job job;
+	int r = db_begin(run->svc->db, DB_WRITE, &tx, err);
+
+	if (r == 0)
+		r = db_job_get(tx, run->ahead, &run->arena, &job, err);
+	if (r == ERR_NOT_FOUND || (r == 0 && job.node))
+		return 0;
+	if (r == 0)
+		r = db_job_delete(tx, run->ahead, err);
+	if (r == 0)
+		r = db_job_insert(tx, run->ahead, err);
+	if (r == 0)
+		r = db_job_update(tx, &job, err);
+	return r < 0 ? r : db_commit(&tx, err);
 }
 
 /* Those who may make a task may do what it does: that was asked when they did. */
@@ -174,13 +225,17 @@ static int begin_work(struct run *run, struct db_tx *tx, struct err *err)
 	return r < 0 ? r : db_task_update(tx, before, &run->task, err);
 }
 
-/* ERR_NOT_FOUND: nothing waits. A task that is gone takes its row with it: *ret_gone. */
-static int load_next(struct run *run, struct db_tx *tx, bool *ret_gone, struct err *err)
+/* ERR_NOT_FOUND: nothing waits. A task that is gone takes its row with it: *ret_gone. *ret_other: it is not the
+ * one we have looked at. */
+static int load_next(struct run *run, struct db_tx *tx, bool *ret_gone, bool *ret_other, struct err *err)
 {
 	int r = db_job_next(tx, &run->arena, &run->job, err);
 
 	if (r < 0)
 		return r;
+	*ret_other = strcmp(run->job.task_id, run->ahead) != 0;
+	if (*ret_other)
+		return 0;
 	run->job.node = run->svc->config.node;
 	run->job.n_runs++;
 	r = db_task_get(tx, run->job.task_id, &run->arena, &run->task, err);
@@ -192,27 +247,45 @@ static int load_next(struct run *run, struct db_tx *tx, bool *ret_gone, struct e
 	return r < 0 ? r : db_job_update(tx, &run->job, err);
 }
 
-/* 1: @run is ours to run; 0: nothing waits. */
-static int pick_up(struct run *run, struct err *err)
+enum picked { NOTHING_WAITS, PICKED_UP, LOOK_AGAIN };
+
+static int pick_up_ahead(struct run *run, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
-	bool gone = false;
-	int r;
+	bool gone = false, other = false;
+	int r = db_begin(run->svc->db, DB_WRITE, &tx, err);
 
-	if (!has_waiting(run->svc, err))
-		return err->code == ERR_NOT_FOUND || err->code == 0 ? 0 : err->code;
-	*err = (struct err){0};
-	r = db_begin(run->svc->db, DB_WRITE, &tx, err);
 	if (r < 0)
 		return r;
-	r = load_next(run, tx, &gone, err);
+	r = load_next(run, tx, &gone, &other, err);
 	if (r == ERR_NOT_FOUND)
-		return 0;
+		return NOTHING_WAITS;
+	if (r == 0 && other)
+		return LOOK_AGAIN;
 	if (r == 0 && !gone)
 		r = begin_work(run, tx, err);
 	if (r == 0)
 		r = service_commit(run->svc, &tx, err);
-	return r < 0 ? r : !gone;
+	return r < 0 ? r : gone ? LOOK_AGAIN : PICKED_UP;
+}
+
+/* An enum picked, or an error. *ret_deferred: it is that nobody could say what its owner may have. */
+static int pick_up(struct run *run, bool *ret_deferred, struct err *err)
+{
+	struct err why = {0};
+	int r = look_ahead(run, &why);
+
+	if (r == ERR_NOT_FOUND)
+		return NOTHING_WAITS;
+	if (r == 0) {
+		r = quota_of(run->svc, run->quota_owner, &run->quota, &why);
+		*ret_deferred = r < 0 && defer(run, NULL) == 0;
+	}
+	if (r < 0) {
+		*err = why;
+		return r;
+	}
+	return pick_up_ahead(run, err);
 }
 
 /* -- ending --------------------------------------------------------------------------------------- */
@@ -375,18 +448,24 @@ static void work(struct executor *e, struct run *run)
 	delist(e, run);
 }
 
-/* 1: there was one; 0: nothing to do; else it is not known what there is. */
-static int run_next(struct executor *e, struct err *err)
+/* As pick_up(); PICKED_UP: and it has been run. *ret_deferred: which one, or "". */
+static int run_next(struct executor *e, char ret_deferred[UUID_LEN + 1], struct err *err)
 {
 	struct run *run = calloc(1, sizeof(*run));
+	bool deferred = false;
 	int r;
+
+	ret_deferred[0] = '\0';
 
 	if (!run)
 		return err_nomem(err);
 	run->svc = e->svc;
-	r = pick_up(run, err);
-	if (r > 0)
+	r = pick_up(run, &deferred, err);
+	if (r == PICKED_UP)
 		work(e, run);
+	if (deferred)
+		memcpy(ret_deferred, run->ahead, sizeof(run->ahead));
+	hold_end(run->hold, false);
 	if (run->listed)
 		uploads_remove(e->svc, &run->upload);
 	arena_done(&run->arena);
@@ -394,21 +473,41 @@ static int run_next(struct executor *e, struct err *err)
 	return r;
 }
 
+/* Tasks that were sent to the end of the queue, one after the other. */
+struct round {
+	char first[UUID_LEN + 1];
+	unsigned n;
+};
+
+/* Is it time to rest? Not before all others have had their turn. */
+static bool round_is_over(struct round *round, const char *deferred)
+{
+	bool over = round->n >= MAX_ROUND || strcmp(round->first, deferred) == 0;
+
+	if (!over && *deferred && round->n++ == 0)
+		memcpy(round->first, deferred, sizeof(round->first));
+	if (over || !*deferred)
+		*round = (struct round){0};
+	return over || !*deferred;
+}
+
 /* Until nothing waits, or the process ends. */
 static void run_all(struct executor *e)
 {
 	int64_t pause_us = PAUSE_FIRST_US;
 	bool told = false, go_on = true;
+	struct round round = {0};
 
 	while (go_on) {
+		char deferred[UUID_LEN + 1];
 		struct err err = {0};
-		int r = run_next(e, &err);
+		int r = run_next(e, deferred, &err);
 
 		if (r < 0) {
 			if (!told)
 				log_warning("glint.task", NULL, "picking up a task: %s; trying again", err_story(&err));
 			told = true;
-			go_on = pause_a_while(e, &pause_us);
+			go_on = round_is_over(&round, deferred) ? pause_a_while(e, &pause_us) : !is_stopping(e);
 			continue;
 		}
 		told = false;

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "service/progress.h"
+#include "service/quota.h"
 
 #define LOCK_US (INT64_C(3600) * 1000000)
 
@@ -24,6 +25,7 @@ struct asked {
 	struct arena arena;
 	struct db_tx *tx;
 	struct target target;
+	struct quota quota; /* of the image's owner */
 	const char *stores[IMPORT_MAX_STORES];
 	size_t n_stores;
 };
@@ -279,10 +281,35 @@ static int make_task(struct asked *k, const json_t *body, char ret_task_id[UUID_
 	return r;
 }
 
+static enum policy_rule rule_for(const struct asked *k)
+{
+	return is_copy(k) ? POLICY_COPY_IMAGE : POLICY_MODIFY_IMAGE;
+}
+
+/* Before any transaction is open: it may take a while. */
+static int ask_quota(struct asked *k, const char *id, struct err *err)
+{
+	int r;
+
+	if (!quota_applies(k->svc))
+		return 0;
+	r = service_look(k->svc, k->who, id, &k->arena, &k->target, err);
+	if (r == 0)
+		r = service_allow(rule_for(k), k->who, &k->target, err);
+	return r < 0 ? r : quota_of(k->svc, k->target.image.owner, &k->quota, err);
+}
+
+/* The task finds out whether there is room for this image; none is made where there is none for any. */
+static int check_quota(struct asked *k, struct err *err)
+{
+	if (!quota_applies(k->svc))
+		return 0;
+	return quota_check_stored(k->svc, &k->quota, k->tx, k->target.image.owner, err);
+}
+
 static int ask(struct asked *k, const char *id, const json_t *body, char ret_task_id[UUID_LEN + 1], struct err *err)
 {
-	int r = service_begin(k->svc, k->who, id, is_copy(k) ? POLICY_COPY_IMAGE : POLICY_MODIFY_IMAGE, &k->arena,
-			      &k->tx, &k->target, err);
+	int r = service_begin(k->svc, k->who, id, rule_for(k), &k->arena, &k->tx, &k->target, err);
 
 	if (r == 0)
 		r = check_image(k, err);
@@ -290,6 +317,8 @@ static int ask(struct asked *k, const char *id, const json_t *body, char ret_tas
 		r = check_lock(k, err);
 	if (r == 0)
 		r = choose_stores(k, err);
+	if (r == 0)
+		r = check_quota(k, err);
 	if (r < 0)
 		return r;
 	if (is_copy(k) && k->n_stores == 0) {
@@ -307,6 +336,8 @@ int service_import(struct service *svc, const struct who *who, const char *id, c
 
 	if (request->method == IMPORT_WEB_DOWNLOAD)
 		r = fetch_check_url(svc->config.import.fetch.rules, request->uri, err);
+	if (r == 0)
+		r = ask_quota(&k, id, err);
 	if (r == 0)
 		r = ask(&k, id, body, ret_task_id, err);
 	db_abort(k.tx);

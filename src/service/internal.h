@@ -12,6 +12,8 @@
 struct janitor;
 
 struct executor;
+struct hold;
+struct quotas;
 struct remover;
 struct sink;
 struct transfer;
@@ -38,6 +40,7 @@ struct service {
 	pthread_mutex_t lock; /* of the list; held for a few instructions only */
 	struct upload *uploads;
 
+	struct quotas *quotas;
 	struct janitor *janitor;
 	struct executor *executor;
 	struct remover *remover;

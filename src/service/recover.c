@@ -11,7 +11,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "service/internal.h"
+#include "service/quota.h"
 
 struct orphan {
 	char image_id[UUID_LEN + 1];
@@ -102,6 +102,7 @@ static int recover_one(struct service *svc, const struct orphan *o, unsigned *n,
 		r = service_public_rights(svc, &a, &nobody.rights, err);
 	if (r < 0)
 		return r;
+	quota_forgive(svc, image_id);
 	r = upload_give_up(svc, image_id, "the upload was interrupted before it was complete.", &nobody, err);
 	if (r < 0)
 		return r;

@@ -30,6 +30,10 @@ struct run {
 	struct who who;     /* on whose behalf */
 	struct origin origin;
 	bool is_first;      /* it was pending; otherwise it goes on after a crash or a stop */
+	char ahead[UUID_LEN + 1]; /* the task that the next two are for: */
+	const char *quota_owner;
+	struct quota quota; /* known before the transaction that picks it up: to ask may take a while */
+	struct hold *hold;  /* of what it stores; NULL: of nothing yet */
 	struct err refusal; /* code 0: it can run */
 	/* Its flags stop the work: image deleted, or the process ends. In the list of uploads while an
 	 * image is known. */

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "service/progress.h"
+#include "service/quota.h"
 #include "service/seal.h"
 #include "service/source.h"
 #include "service/transfer.h"
@@ -128,6 +129,25 @@ static int take_image(struct run *run, struct db_tx *tx, struct plan *p, struct 
 	return r;
 }
 
+/* One that waits in the staging area is on its way already. */
+static int check_quota(struct run *run, struct db_tx *tx, const struct plan *p, struct err *err)
+{
+	const char *owner = p->image.owner ?: "";
+	struct err why = {0};
+	int r;
+
+	if (strcmp(owner, run->quota_owner ?: "") != 0) {
+		run_refuse(run, ERR_CONFLICT, "Image %s has just been given to another project.", p->image.id);
+		return 0;
+	}
+	r = quota_check_uploading(&run->quota, tx, owner, p->image.status != IMAGE_UPLOADING, &why);
+	if (r == ERR_TOO_LARGE)
+		run_refuse(run, r, "%s", why.text);
+	else if (r < 0 && err)
+		*err = why;
+	return r == ERR_TOO_LARGE ? 0 : r;
+}
+
 static void watch_image(struct run *run, const char *image_id)
 {
 	memcpy(run->upload.image_id, image_id, sizeof(run->upload.image_id));
@@ -161,6 +181,10 @@ static int image_begin(struct run *run, struct db_tx *tx, struct err *err)
 	if (r < 0 || (!ours && !has_left_overs(run)))
 		return r;
 	find_sinks(run, p);
+	if (run->is_first && run->refusal.code == 0 && quota_applies(run->svc))
+		r = check_quota(run, tx, p, err);
+	if (r < 0)
+		return r;
 	p->has_begun = !run->is_first || run->refusal.code == 0;
 	if (run->refusal.code != 0 || !run->is_first)
 		return 0;
@@ -350,8 +374,13 @@ static int finish(struct run *run, struct transfer *t, struct err *err)
 		r = finish_image(&f, err);
 	if (r == 0)
 		r = run_succeed(run, f.tx, p->job.image_id, message, err);
+	hold_settle(run->hold);
 	if (r == 0)
 		r = service_commit(run->svc, &f.tx, err);
+	if (r < 0)
+		hold_unsettle(run->hold);
+	else
+		hold_end(TAKE(run->hold), true);
 	db_abort(f.tx);
 	arena_done(&f.arena);
 	if (r == 0 && p->job.request.method == IMPORT_GLANCE_DIRECT)
@@ -427,6 +456,7 @@ static int transfer(struct run *run, struct source *s, struct err *err)
 		.all_must_succeed = p->job.request.all_stores_must_succeed,
 		.hash_algorithm = run->svc->config.hash_algorithm,
 		.max_octets = run->svc->config.max_image_bytes,
+		.hold = run->hold,
 		.stop = &run->upload.stop,
 		.progress = run_progress,
 		.cls = run,
@@ -453,8 +483,12 @@ static int image_work(struct run *run, struct err *err)
 {
 	AUTO(source_close) struct source s = SOURCE_INIT(run->svc, &run->upload.stop);
 	struct plan *p = run->plan;
-	int r = open_source(run, &s, err);
+	int r = 0;
 
+	if (quota_applies(run->svc))
+		r = hold_new(run->svc, p->image.owner, HOLD_STORED, &run->quota, &run->hold, err);
+	if (r == 0)
+		r = open_source(run, &s, err);
 	if (r == 0)
 		r = prepare(run, err);
 	if (r == 0 && !is_copy(p))

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "service/quota.h"
 #include "service/source.h"
 
 struct plan {
@@ -18,6 +19,7 @@ struct plan {
 static int make_image(struct run *run, struct db_tx *tx, struct image *image, struct err *err)
 {
 	struct plan *p = run->plan;
+	struct err why = {0};
 	int r;
 
 	if (!image->owner)
@@ -25,6 +27,11 @@ static int make_image(struct run *run, struct db_tx *tx, struct image *image, st
 	if (!*image->id)
 		uuid_new(image->id);
 	image->created_at = image->updated_at = clock_now_us();
+	r = quota_check_images(&run->quota, tx, image->owner, 1, &why);
+	if (r == ERR_TOO_LARGE) {
+		run_refuse(run, r, "%s", why.text);
+		return 0;
+	}
 	r = db_image_insert(tx, image, err);
 	if (r == ERR_CONFLICT) {
 		run_refuse(run, r, "Image id %s is or was in use.", image->id);

@@ -8,8 +8,10 @@
 #include "access/protection.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "notify/notify.h"
 #include "service/internal.h"
+#include "service/quota.h"
 #include "service/seal.h"
 #include "service/workdir.h"
 
@@ -29,6 +31,8 @@ int service_new(struct db *db, struct stores *stores, struct notify *notify, con
 	pthread_mutex_init(&svc->lock, NULL);
 	r = service_measure(svc, config->metrics, err);
 	if (r == 0)
+		r = quotas_new(svc, &svc->quotas, err);
+	if (r == 0)
 		r = remover_new(svc, &svc->remover, err);
 	if (r < 0) {
 		service_free(svc);
@@ -46,6 +50,7 @@ void service_free(struct service *svc)
 	janitor_stop(svc->janitor);
 	executor_free(svc->executor);
 	remover_free(svc->remover);
+	quotas_free(svc->quotas);
 	pthread_mutex_destroy(&svc->lock);
 	free(svc);
 }
@@ -55,11 +60,31 @@ void service_free_p(struct service **svc)
 	service_free(*svc);
 }
 
+/* Nothing to do, unless this database has not been used by us, or Glance has made tables anew. */
+static int keep_usage(struct service *svc, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	bool counted = false;
+	int r = db_begin(svc->db, DB_WRITE, &tx, err);
+
+	if (r == 0)
+		r = db_usage_keep(tx, DB_USAGE_ENSURE, &counted, err);
+	if (r == 0 && counted)
+		r = db_commit(&tx, err);
+	if (r < 0)
+		return err_wrap(err, r, "counting what projects use");
+	if (counted)
+		log_info("glint.quota", NULL, "what projects use has been counted, and is kept from now on");
+	return 0;
+}
+
 int service_start(struct service *svc, struct err *err)
 {
 	unsigned n;
-	int r;
+	int r = keep_usage(svc, err);
 
+	if (r < 0)
+		return r;
 	r = service_recover(svc, &n, err);
 	if (r < 0)
 		return err_wrap(err, r, "putting interrupted uploads right");

@@ -13,6 +13,7 @@
 #include "db/db.h"
 #include "image/input.h"
 #include "image/query.h"
+#include "limits/limits.h"
 #include "convert/convert.h"
 #include "fetch/fetch.h"
 #include "store/inspect.h"
@@ -43,6 +44,8 @@ struct import_config {
 struct service_config {
 	struct image_limits limits;   /* lists borrowed for the life of the service */
 	int64_t max_image_bytes;      /* image_size_cap */
+	int64_t user_storage_quota;   /* for each project; 0: none. Counts unless there are: */
+	struct limits *unified;       /* unified limits, borrowed; NULL: none */
 	const char *hash_algorithm;   /* hashing_algorithm */
 	const char *node;             /* name of this machine: whose uploads are ours */
 	const char *location_key;     /* metadata_encryption_key; NULL: locations are kept as they are */
@@ -77,6 +80,7 @@ struct creation {
 	db_done_fn *done;
 	void *cls;
 	struct service *service; /* set by service_create() */
+	struct quota quota;      /* likewise: of the image's owner */
 };
 void service_create(struct service *svc, struct creation *c);
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "service/quota.h"
 
 #define N_BUFFERS 4 /* even: await_buffer() */
 #define BUFFER_BYTES ((size_t)256 * 1024)
@@ -155,6 +156,8 @@ static ssize_t piece(struct pass *p, unsigned i, struct err *err)
 		return n;
 	t->size += n;
 	r = check_size(t, t->size, err);
+	if (r == 0)
+		r = hold_reach(t->hold, t->size, err);
 	if (r == 0 && t->inspect)
 		r = inspect_update(t->inspect, buffer, (size_t)n, err);
 	if (r < 0)
@@ -176,6 +179,8 @@ static int pass_open(struct pass *p, struct err *err)
 	int r;
 
 	r = check_size(t, t->source->size, err);
+	if (r == 0)
+		r = hold_begin(t->hold, t->n_sinks, t->source->size, t->source->size_hint, err);
 	if (r < 0)
 		return r;
 	p->buffers = malloc(N_BUFFERS * BUFFER_BYTES);

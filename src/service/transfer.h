@@ -28,6 +28,7 @@ struct transfer {
 	const char *hash_algorithm;   /* NULL: nothing is hashed */
 	struct inspect *inspect;      /* owned; NULL: nobody asks what the bytes are */
 	int64_t max_octets;
+	struct hold *hold;            /* borrowed; NULL: there is no quota */
 	const atomic_bool *stop;      /* ends it with ERR_GONE; NULL: never */
 	void (*progress)(void *cls, int64_t n_octets); /* after each piece; NULL: nobody asks */
 	void *cls;

@@ -29,6 +29,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "service/progress.h"
+#include "service/quota.h"
 #include "service/seal.h"
 #include "service/transfer.h"
 
@@ -79,6 +80,40 @@ static int begin_inspection(struct service *svc, const struct image *image, stru
 	return inspect_new(&svc->config.inspect, image->disk_format, image->container_format, &t->inspect, err);
 }
 
+static enum policy_rule rule_for(const struct service *svc, const struct store *store)
+{
+	return is_staging(svc, store) ? POLICY_MODIFY_IMAGE : POLICY_UPLOAD_IMAGE;
+}
+
+/* The quota of the image's owner, asked for before any transaction is open: that may take a while. Who may not
+ * upload learns nothing of it. */
+static int open_hold(struct service *svc, const struct who *who, const char *id, const struct store *store,
+		     struct hold **ret, struct err *err)
+{
+	AUTO(arena_done) struct arena a = {0};
+	struct target target;
+	struct quota quota;
+	int r;
+
+	if (!quota_applies(svc))
+		return 0;
+	r = service_look(svc, who, id, &a, &target, err);
+	if (r == 0)
+		r = service_allow(rule_for(svc, store), who, &target, err);
+	if (r == 0)
+		r = quota_of(svc, target.image.owner, &quota, err);
+	if (r < 0)
+		return r;
+	return hold_new(svc, target.image.owner, is_staging(svc, store) ? HOLD_STAGED : HOLD_STORED, &quota, ret, err);
+}
+
+static int check_hold(const struct hold *hold, const struct image *image, struct err *err)
+{
+	if (hold_is_of(hold, image->owner))
+		return 0;
+	return err_set(err, ERR_CONFLICT, "Image %s has just been given to another project.", image->id);
+}
+
 /* @u is in the list of running uploads before the row can be seen, so that recovery lets it be. */
 static int upload_begin(struct service *svc, const struct who *who, struct upload *u, struct transfer *t,
 			struct err *err)
@@ -92,8 +127,9 @@ static int upload_begin(struct service *svc, const struct who *who, struct uploa
 	struct image after;
 	int r;
 
-	r = service_begin(svc, who, u->image_id, stage ? POLICY_MODIFY_IMAGE : POLICY_UPLOAD_IMAGE, &a, &tx, &target,
-			  err);
+	r = service_begin(svc, who, u->image_id, rule_for(svc, store), &a, &tx, &target, err);
+	if (r == 0)
+		r = check_hold(t->hold, &target.image, err);
 	if (r < 0)
 		return r;
 	after = target.image;
@@ -102,6 +138,8 @@ static int upload_begin(struct service *svc, const struct who *who, struct uploa
 	if (r < 0)
 		return r;
 	r = progress_check_unlocked(tx, &target.image, &a, err);
+	if (r == 0)
+		r = quota_check_uploading(hold_quota(t->hold), tx, after.owner, 1, err);
 	if (r == 0)
 		r = begin_inspection(svc, &after, t, err);
 	if (r == 0)
@@ -217,7 +255,11 @@ static int upload_finish(struct service *svc, struct upload *u, const struct tra
 		r = u->also(u->cls, tx, &after, err);
 	if (r < 0)
 		return r;
-	return service_commit(svc, &tx, err);
+	hold_settle(t->hold);
+	r = service_commit(svc, &tx, err);
+	if (r < 0)
+		hold_unsettle(t->hold);
+	return r;
 }
 
 /* -- give up -------------------------------------------------------------------------------------- */
@@ -286,24 +328,27 @@ int upload_discard(struct service *svc, const char *image_id, struct store *stor
 	return store_remove(store, url, err);
 }
 
-/* The failure itself is in @why and stays the answer, whatever happens here. */
-static void clean_up(struct service *svc, const struct who *who, struct upload *u, const struct sink *sink,
+/* The failure itself is in @why and stays the answer, whatever happens here. False: there may be bytes left. */
+static bool clean_up(struct service *svc, const struct who *who, struct upload *u, const struct sink *sink,
 		     const struct err *why)
 {
 	struct origin origin = service_origin(who);
 	struct log_ctx ctx = who_log(who);
 	struct err err = {0};
 
-	if (sink->may_have_name && upload_discard(svc, u->image_id, sink->store, &err) < 0)
+	if (sink->may_have_name && upload_discard(svc, u->image_id, sink->store, &err) < 0) {
 		log_error("glint.upload", &ctx, "image %s: removing what was uploaded: %s", u->image_id,
 			  err_story(&err));
-	else if (upload_give_up(svc, u->image_id, why->text, &origin, &err) < 0)
+		return false;
+	}
+	if (upload_give_up(svc, u->image_id, why->text, &origin, &err) < 0)
 		log_error("glint.upload", &ctx, "image %s: back to queued: %s; the janitor goes on trying",
 			  u->image_id, err_story(&err));
+	return true;
 }
 
 static int upload_steps(struct service *svc, const struct who *who, struct upload *u, struct store *store,
-			struct upload_source *source, struct err *err)
+			struct upload_source *source, struct hold **hold, struct err *err)
 {
 	struct sink sink = {.store = store};
 	AUTO(transfer_close) struct transfer t = {
@@ -313,6 +358,7 @@ static int upload_steps(struct service *svc, const struct who *who, struct uploa
 		.n_sinks = 1,
 		.hash_algorithm = is_staging(svc, store) ? NULL : svc->config.hash_algorithm,
 		.max_octets = svc->config.max_image_bytes,
+		.hold = *hold,
 		.stop = &u->stop,
 		.progress = u->progress,
 		.cls = u->cls,
@@ -328,22 +374,29 @@ static int upload_steps(struct service *svc, const struct who *who, struct uploa
 	if (r == 0)
 		r = upload_finish(svc, u, &t, &origin, err);
 	if (r == 0) {
+		hold_end(TAKE(*hold), true);
 		upload_remark(&t, &ctx);
 		return 0;
 	}
 	transfer_close(&t); /* no bytes are left when the consumers hear of it */
-	clean_up(svc, who, u, &sink, err);
+	if (!clean_up(svc, who, u, &sink, err))
+		hold_keep(TAKE(*hold), u->image_id);
 	return r;
 }
 
 int upload_run(struct service *svc, const struct who *who, struct upload *u, struct store *store,
 	       struct upload_source *source, struct err *err)
 {
+	struct hold *hold = NULL;
 	int r;
 
+	r = open_hold(svc, who, u->image_id, store, &hold, err);
+	if (r < 0)
+		return r;
 	u->source = source;
 	uploads_add(svc, u);
-	r = upload_steps(svc, who, u, store, source, err);
+	r = upload_steps(svc, who, u, store, source, &hold, err);
+	hold_end(hold, false);
 	uploads_remove(svc, u);
 	if (r < 0)
 		janitor_wake(svc->janitor);
