@@ -10,6 +10,17 @@ int cmd_db(int argc, char **argv);
 int cmd_notifications(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 
+struct db;
+
+/* `glint db usage`; at most one of them is set. */
+struct usage_args {
+	bool on, off, check;
+};
+int cmd_db_usage(struct db *db, const char *url, const struct usage_args *args, struct err *err);
+
+/* For as long as *ret_fd is open nobody else serves from the database @url. ERR_CONFLICT: somebody does. */
+int cmd_lock_database(const char *url, int *ret_fd, struct err *err);
+
 enum cmd_exit { CMD_OK = 0, CMD_FAILED = 1, CMD_USAGE = 2 };
 
 /* "glint: text" on standard error; returns CMD_FAILED. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * cmd/database.c -- `glint db sync | check | version | purge`. */
+ * cmd/database.c -- `glint db sync | check | version | purge | usage`. */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,14 +12,17 @@
 #define PURGE_BATCH 1000 /* rows a transaction, so that a running service hardly notices */
 
 static const char help[] =
-	"usage: glint db sync | check | version | purge [--config-file FILE] [--data-dir DIR]\n"
+	"usage: glint db sync | check | version | purge | usage [--config-file FILE] [--data-dir DIR]\n"
 	"\n"
 	"  sync      make the tables that are missing (serve does it by itself)\n"
 	"  check     say whether the service can work with the database\n"
 	"  version   print the versions of Glance's tables and of glint's own\n"
 	"  purge     remove what was deleted more than --age-in-days (30) days ago: properties, tags,\n"
 	"            members and locations, at most --max-rows (100; -1: all) of them. The rows of the\n"
-	"            images themselves stay, so that no id is ever given out again\n";
+	"            images themselves stay, so that no id is ever given out again\n"
+	"  usage     print what each project has; with --check only what is not what a count of all images\n"
+	"            says. --off takes away what keeps it, for when Glance upgrades the database; --on counts\n"
+	"            again and goes on keeping it, as the next serve does by itself\n";
 
 static int print_version(struct db *db, const char *format, struct err *err)
 {
@@ -61,10 +64,18 @@ static int purge(struct db *db, int64_t days, int64_t max, struct err *err)
 	return 0;
 }
 
-static int run_on(struct db *db, const char *what, int64_t days, int64_t max, struct err *err)
+/* What a word is told by its options. */
+struct db_args {
+	int64_t days, max; /* purge */
+	struct usage_args usage;
+};
+
+static int run_on(struct db *db, const char *url, const char *what, const struct db_args *args, struct err *err)
 {
 	if (strcmp(what, "purge") == 0)
-		return purge(db, days, max, err);
+		return purge(db, args->days, args->max, err);
+	if (strcmp(what, "usage") == 0)
+		return cmd_db_usage(db, url, &args->usage, err);
 	if (strcmp(what, "version") == 0)
 		return print_version(db, "images %s\nglint %d\n", err);
 	return print_version(db, "The database is good: images %s, glint %d.\n", err);
@@ -90,7 +101,7 @@ static bool parse_purge(const char *age, const char *rows, int64_t *ret_days, in
 	return cmd_number(rows, 1, ret_max);
 }
 
-static int open_and_run(const struct location_args *args, const char *what, int64_t days, int64_t max,
+static int open_and_run(const struct location_args *args, const char *what, const struct db_args *db_args,
 			struct err *err)
 {
 	struct settings settings;
@@ -106,7 +117,7 @@ static int open_and_run(const struct location_args *args, const char *what, int6
 	if (r == 0)
 		r = db_open(settings.database_url, &db, err);
 	if (r == 0)
-		r = run_on(db, what, days, max, err);
+		r = run_on(db, settings.database_url, what, db_args, err);
 	db_close(db);
 	settings_done(&settings);
 	return r;
@@ -114,16 +125,20 @@ static int open_and_run(const struct location_args *args, const char *what, int6
 
 int cmd_db(int argc, char **argv)
 {
-	static const char *const words[] = {"sync", "check", "version", "purge", NULL};
+	static const char *const words[] = {"sync", "check", "version", "purge", "usage", NULL};
 	struct location_args args = {0};
 	const char *age = "30", *rows = "100";
 	struct err err = {0};
-	int64_t days, max;
+	struct db_args db_args = {0};
+	struct usage_args *usage = &db_args.usage;
 	const struct cmd_option options[] = {
 		{"--config-file", NULL, &args.config_file, NULL},
 		{"--data-dir", NULL, &args.data_dir, NULL},
 		{"--age-in-days", "--age_in_days", &age, NULL},
 		{"--max-rows", "--max_rows", &rows, NULL},
+		{"--on", NULL, NULL, &usage->on},
+		{"--off", NULL, NULL, &usage->off},
+		{"--check", NULL, NULL, &usage->check},
 		{0},
 	};
 	int n, r = cmd_parse(argc, argv, options, help, &n);
@@ -131,8 +146,10 @@ int cmd_db(int argc, char **argv)
 	if (r != CMD_OK)
 		return r;
 	if (n != 1 || !is_one_of(argv[1], words))
-		return cmd_usage("db", "one of sync, check, version, purge is wanted");
-	if (!parse_purge(age, rows, &days, &max))
+		return cmd_usage("db", "one of sync, check, version, purge, usage is wanted");
+	if (usage->on + usage->off + usage->check > (strcmp(argv[1], "usage") == 0))
+		return cmd_usage("db", "one of --on, --off, --check goes with usage");
+	if (!parse_purge(age, rows, &db_args.days, &db_args.max))
 		return cmd_usage("db", "--age-in-days and --max-rows take whole numbers");
-	return open_and_run(&args, argv[1], days, max, &err) < 0 ? cmd_fail(&err) : CMD_OK;
+	return open_and_run(&args, argv[1], &db_args, &err) < 0 ? cmd_fail(&err) : CMD_OK;
 }

@@ -11,7 +11,7 @@ static const char usage[] =
 	"  glint serve           run the service (OpenStack Images API v2)\n"
 	"  glint notifications   status, tail, replay: the journal and how far it is delivered;\n"
 	"                        listen: what is on the message queue\n"
-	"  glint db              sync, check, version, purge: the database\n"
+	"  glint db              sync, check, version, purge, usage: the database\n"
 	"  glint config          check: read the configuration and say what is wrong with it;\n"
 	"                        options: every option, its default and its meaning\n"
 	"  glint version\n"

@@ -86,11 +86,12 @@ static char *database_file(const char *url, bool *ret_is_file)
 }
 
 /* One process a database: a second one would take our running uploads for left-overs of a crash. */
-static int take_lock(struct server *s, struct err *err)
+int cmd_lock_database(const char *url, int *ret_fd, struct err *err)
 {
 	bool is_file;
-	AUTO(free_p) char *file = database_file(s->settings.database_url, &is_file);
+	AUTO(free_p) char *file = database_file(url, &is_file);
 	AUTO(free_p) char *path = NULL;
+	AUTO(close_fd_p) int fd = -1;
 
 	if (!is_file)
 		return 0;
@@ -98,12 +99,14 @@ static int take_lock(struct server *s, struct err *err)
 		path = NULL;
 		return err_nomem(err);
 	}
-	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
-	if (s->lock_fd < 0)
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+	if (fd < 0)
 		return err_set(err, ERR_INVALID, "opening %s: %s", path, strerror(errno));
-	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return err_set(err, ERR_CONFLICT, "another glint serve is running on this database (%s is locked)",
 			       path);
+	*ret_fd = fd;
+	fd = -1;
 	return 0;
 }
 
@@ -233,7 +236,7 @@ static int open_parts(struct server *s, struct err *err)
 	int r;
 
 	if ((r = open_metrics(s, err)) < 0 || (r = settings_make_data_dir(set, err)) < 0 ||
-	    (r = take_lock(s, err)) < 0 || (r = open_policy(s, err)) < 0 ||
+	    (r = cmd_lock_database(set->database_url, &s->lock_fd, err)) < 0 || (r = open_policy(s, err)) < 0 ||
 	    (r = db_open(set->database_url, &s->db, err)) < 0 ||
 	    (r = db_watch(s->db, s->metrics, err)) < 0 ||
 	    (r = db_keep_texts(s->db, set->image_cache_bytes, err)) < 0 || (r = open_stores(s, err)) < 0 ||
