@@ -32,6 +32,7 @@ struct waiter {
 
 struct session {
 	struct transport *transport;
+	const char *section;
 	char *url, *login_url;
 	struct buf login; /* the body */
 
@@ -237,10 +238,10 @@ static void tell_all(struct session *s, char *token, int64_t good_until_us, cons
 
 /* -- logging in ------------------------------------------------------------------------------------ */
 
-static int refused(struct err *err)
+static int refused(const struct session *s, struct err *err)
 {
 	err_set(err, ERR_UNAUTHENTICATED, "Another service cannot be asked.");
-	return err_detail(err, "Keystone refuses the credentials of [keystone_authtoken]");
+	return err_detail(err, "Keystone refuses the credentials of [%s]", s->section);
 }
 
 /* When a token that expires at that time should not be used any more, on the other clock. */
@@ -278,7 +279,7 @@ static bool is_token(const char *text)
 	return n > 0 && n <= MAX_TOKEN;
 }
 
-static int read_login(const struct transport_answer *answer, char **ret, int64_t *ret_until_us,
+static int read_login(const struct session *s, const struct transport_answer *answer, char **ret, int64_t *ret_until_us,
 		      struct err *err)
 {
 	const char *token = transport_header(answer, "X-Subject-Token");
@@ -286,7 +287,7 @@ static int read_login(const struct transport_answer *answer, char **ret, int64_t
 	int64_t expires_us;
 
 	if (status == 401)
-		return refused(err);
+		return refused(s, err);
 	if (status != 201)
 		return err_set(err, ERR_UNAVAILABLE, "Keystone answers a login with status %d.", status);
 	r = read_expiry(answer, &expires_us, err);
@@ -306,7 +307,7 @@ static void on_login(void *cls, const struct transport_answer *answer, const str
 	char *token = NULL;
 	int64_t until_us = 0;
 
-	if (!err && read_login(answer, &token, &until_us, &own) < 0)
+	if (!err && read_login(s, answer, &token, &until_us, &own) < 0)
 		err = &own;
 	tell_all(s, token, until_us, err);
 }
@@ -354,7 +355,7 @@ void session_token(struct session *s, int64_t deadline_us, session_token_fn *fn,
 		if (!token)
 			err_nomem(&err);
 	} else if (now_us < s->refused_until_us) {
-		refused(&err);
+		refused(s, &err);
 	} else if (!w) {
 		err_nomem(&err);
 	} else {
@@ -396,6 +397,7 @@ int session_new(struct transport *transport, const struct session_config *config
 		return err_nomem(err);
 	pthread_mutex_init(&s->lock, NULL);
 	s->transport = transport;
+	s->section = config->section ? config->section : "keystone_authtoken";
 	s->last = &s->waiters;
 	r = session_check(config, err);
 	if (r == 0)

@@ -11,6 +11,7 @@ struct transport;
 
 /* Borrowed for session_new(). Of names and ids, one of each pair is enough. */
 struct session_config {
+	const char *section;  /* named when Keystone refuses them; stays. NULL: keystone_authtoken */
 	const char *auth_url; /* as operators write it, with or without /v3 */
 	const char *username, *user_id, *user_domain_name, *user_domain_id, *password;
 	const char *project_name, *project_id, *project_domain_name, *project_domain_id;
