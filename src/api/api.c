@@ -148,6 +148,14 @@ bool call_enter(struct call *c, void *cls, struct http_request *req)
 	return true;
 }
 
+void api_cutting(void *cls)
+{
+	struct api *api = cls;
+
+	keystone_stop(api->config.keystone);
+	service_cut(api->service);
+}
+
 bool call_enter_bodyless(struct call *c, void *cls, struct http_request *req)
 {
 	if (!call_enter(c, cls, req))

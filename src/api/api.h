@@ -37,5 +37,5 @@ void api_free_p(struct api **api);
 extern const struct http_route metrics_routes[]; /* of a listener for nothing else; its handler wants a struct metrics */
 extern const struct http_route api_routes[]; /* handlers want a struct api */
 http_handler_fn api_admit; /* finds out who asks, and refuses whoever may ask nothing at all */
-void api_cutting(void *cls); /* whoever still waits to be found out is told that it cannot be */
+void api_cutting(void *cls); /* whoever waits for somebody else is told that it has failed */
 http_handler_fn api_not_found;

@@ -112,10 +112,3 @@ void identity_ask(struct call *c)
 		wait_for_keystone(c, &tokens);
 	}
 }
-
-void api_cutting(void *cls)
-{
-	const struct api *api = cls;
-
-	keystone_stop(api->config.keystone);
-}

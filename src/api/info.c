@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * api/info.c -- what this installation offers: /v2/info/import, /v2/info/stores, and an image's bytes in one
- * of the stores: /v2/stores/{store_id}/{image_id}. */
+ * api/info.c -- what this installation offers: /v2/info/import, /v2/info/stores; what the caller's project may
+ * have of it and has: /v2/info/usage; and an image's bytes in one of the stores: /v2/stores/{store_id}/{image_id}. */
 #include "access/policy.h"
 #include "api/internal.h"
 
@@ -111,6 +111,95 @@ void info_stores_detail(void *cls, struct http_request *req)
 		call_fail(&c);
 	else
 		reply_stores(&c, true);
+}
+
+/* -- usage ---------------------------------------------------------------------------------------- */
+
+struct usage_call {
+	struct call call;
+	struct quota quota;
+	int result;
+};
+
+static void put_resource(struct jsonw *w, const char *name, int64_t limit, int64_t usage, unsigned shift)
+{
+	jsonw_key(w, name);
+	jsonw_object(w);
+	jsonw_key(w, "usage");
+	jsonw_int(w, usage >> shift);
+	jsonw_key(w, "limit");
+	jsonw_int(w, limit == QUOTA_NONE ? -1 : limit >> shift);
+	jsonw_object_end(w);
+}
+
+/* Octets are told in whole mebibytes, the unit of the limits. */
+static void put_usage(struct jsonw *w, const struct quota *may, const struct db_usage *has)
+{
+	put_resource(w, "image_size_total", may->total_octets, has->stored_octets, 20);
+	put_resource(w, "image_stage_total", may->staged_octets, has->staged_octets, 20);
+	put_resource(w, "image_count_total", may->n_images, has->n_images, 0);
+	put_resource(w, "image_count_uploading", may->n_uploading, has->n_uploading, 0);
+}
+
+/* @may NULL: there are no limits, and so nothing to tell. */
+static void reply_usage(struct call *c, const struct quota *may, const struct db_usage *has)
+{
+	AUTO(buf_done) struct buf body = {0};
+	struct jsonw w = jsonw_to(&body);
+
+	jsonw_object(&w);
+	jsonw_key(&w, "usage");
+	jsonw_object(&w);
+	if (may)
+		put_usage(&w, may, has);
+	jsonw_object_end(&w);
+	jsonw_object_end(&w);
+	call_reply(c, 200, &body);
+}
+
+static void answer_usage(void *cls, struct http_request *req)
+{
+	struct usage_call *u = cls;
+	struct call *c = &u->call;
+	struct db_usage has;
+
+	(void)req;
+	if (u->result < 0 || service_usage(c->api->service, &c->who, &has, &c->err) < 0)
+		call_fail(c);
+	else
+		reply_usage(c, &u->quota, &has);
+}
+
+static void on_limits(void *cls, int r, const struct quota *quota, const struct err *err)
+{
+	struct usage_call *u = cls;
+
+	u->result = r;
+	if (r == 0)
+		u->quota = *quota;
+	else
+		u->call.err = *err;
+	http_resume(u->call.req, answer_usage, u);
+}
+
+/* No thread waits for Keystone: the request is away until the limits are known. */
+void info_usage(void *cls, struct http_request *req)
+{
+	struct usage_call *u = arena_alloc(http_arena(req), sizeof(*u));
+	struct call c;
+
+	if (!call_enter_bodyless(&c, cls, req))
+		return;
+	if (!service_has_limits(c.api->service)) {
+		reply_usage(&c, NULL, NULL);
+	} else if (!u) {
+		err_nomem(&c.err);
+		call_fail(&c);
+	} else {
+		u->call = c;
+		http_suspend(req);
+		service_ask_limits(c.api->service, &u->call.who, on_limits, u);
+	}
 }
 
 void store_image_delete(void *cls, struct http_request *req)

@@ -71,7 +71,7 @@ http_handler_fn images_list, images_create, images_show, images_update, images_d
 http_handler_fn image_data_upload, image_data_download, image_data_stage;
 http_handler_fn image_import, image_tasks_list;
 http_handler_fn tasks_list, tasks_create, tasks_show;
-http_handler_fn info_import, info_stores, info_stores_detail, store_image_delete;
+http_handler_fn info_import, info_stores, info_stores_detail, info_usage, store_image_delete;
 http_handler_fn image_deactivate, image_reactivate;
 http_handler_fn tags_add, tags_remove;
 http_handler_fn members_list, members_add, members_show, members_update, members_remove;

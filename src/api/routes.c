@@ -52,6 +52,7 @@ const struct http_route api_routes[] = {
 	{"GET", "/v2/info/import", HTTP_INLINE, info_import},
 	{"GET", "/v2/info/stores", HTTP_INLINE, info_stores},
 	{"GET", "/v2/info/stores/detail", HTTP_INLINE, info_stores_detail},
+	{"GET", "/v2/info/usage", HTTP_INLINE, info_usage},
 	{"DELETE", "/v2/stores/{store_id}/{image_id}", HTTP_WORKER, store_image_delete},
 	{0},
 };

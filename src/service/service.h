@@ -169,6 +169,16 @@ int service_task_list(struct service *svc, const struct who *who, struct task_qu
 int service_image_tasks(struct service *svc, const struct who *who, const char *image_id, db_task_fn *fn,
 			void *cls, struct err *err);
 
+/* -- limits --------------------------------------------------------------------------------------- */
+
+bool service_has_limits(const struct service *svc); /* unified ones; if not, nobody may ask for them */
+/* Those of the caller's project. Never blocks; @fn as for limits_ask(). */
+void service_ask_limits(struct service *svc, const struct who *who, limits_fn *fn, void *cls);
+/* What the caller's project has. One row. */
+int service_usage(struct service *svc, const struct who *who, struct db_usage *ret, struct err *err);
+/* The server cuts its clients off: nobody waits for limits any more. Any thread, soon back. */
+void service_cut(struct service *svc);
+
 /* -- members -------------------------------------------------------------------------------------- */
 
 int service_member_add(struct service *svc, const struct who *who, const char *image_id, const char *member_id,
