@@ -27,6 +27,7 @@ static const struct {
 	{"paste_deploy", "Who is asked who the caller is."},
 	{"keystone_authtoken", "Where Keystone is and how glint logs in, for `flavor = keystone`."},
 	{"oslo_policy", "Who may do what. docs/operations.md tells of the rules, `glint policy show` lists them."},
+	{"oslo_limit", "For `[DEFAULT] use_keystone_limits`: as whom Keystone is asked for limits, and whose they are."},
 	{"oslo_messaging_notifications", "Where notifications go. docs/notifications.md says what they say."},
 	{"oslo_messaging_rabbit", "For `transport_url = rabbit://...`. Also as `?option=value` behind the URL."},
 	{"oslo_messaging_kafka", "For `transport_url = kafka://...`. Also as `?option=value` behind the URL."},

@@ -6,7 +6,7 @@
 
 #define KEYSTONE "Nobody is let in without a token; see [paste_deploy] flavor."
 #define ONLY_FILES "This version keeps images in directories only."
-#define LIMITS "Unified limits are not there yet: the quotas of [DEFAULT] count."
+#define LIMITS "Not needed to ask for limits; see auth_url and endpoint_id."
 #define LOG_FORMAT "Lines of the log have one format, that of oslo.log's defaults."
 #define LOG_PLACE "The log goes to log_file or to standard error, which systemd hands to its journal."
 #define ROTATION "Let logrotate do it, and send SIGHUP."
@@ -39,7 +39,6 @@ const struct conf_option glance_only_options[] = {
 	{"DEFAULT", "show_multiple_locations", CONF_IGNORED, NULL, LOCATIONS},
 	{"DEFAULT", "location_strategy", CONF_IGNORED, NULL, "The store with the highest weight is read first."},
 	{"store_type_location_strategy", "*", CONF_IGNORED, NULL, "The store with the highest weight is read first."},
-	{"DEFAULT", "use_keystone_limits", CONF_IGNORED, NULL, LIMITS},
 	{"oslo_limit", "*", CONF_IGNORED, NULL, LIMITS},
 	{"DEFAULT", "delayed_delete", CONF_IGNORED, NULL, SCRUBBER},
 	{"DEFAULT", "scrub_time", CONF_IGNORED, NULL, SCRUBBER},

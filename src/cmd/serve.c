@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * cmd/serve.c -- `glint serve`: opens the parts, runs, drains, stops.
  *
- * Order of opening: metrics, lock, policy, database, store, notify, service (which puts right what a crash left),
+ * Order of opening: metrics, lock, policy, database, store, notify, limits, service (which puts right what a crash left),
  * keystone, api, http. Stopping goes the other way: no new requests, running ones finish, the relays hand out what
  * there is, everything closes. */
 #include <errno.h>
@@ -61,6 +61,7 @@ struct server {
 	struct stores *stores;
 	struct notify *notify;
 	struct protections *protections; /* NULL: none */
+	struct limits *limits; /* NULL: no unified limits */
 	struct service *service;
 	struct keystone *keystone; /* NULL: it is not asked */
 	struct api *api;
@@ -201,6 +202,15 @@ static int open_keystone(struct server *s, struct err *err)
 	return r < 0 ? err_wrap(err, r, "[keystone_authtoken]") : 0;
 }
 
+static int open_limits(struct server *s, struct err *err)
+{
+	struct limit_settings *set = &s->settings.limits;
+	int r = set->used ? limits_open(&set->config, &set->keystone, &s->limits, err) : 0;
+
+	s->settings.service.unified = s->limits;
+	return r < 0 ? r : limits_measure(s->limits, s->metrics, err);
+}
+
 static int open_listeners(struct server *s, struct err *err)
 {
 	struct settings *set = &s->settings;
@@ -242,6 +252,7 @@ static int open_parts(struct server *s, struct err *err)
 	    (r = db_keep_texts(s->db, set->image_cache_bytes, err)) < 0 || (r = open_stores(s, err)) < 0 ||
 	    (r = notify_new(s->db, &set->notify, &s->notify, err)) < 0 ||
 	    (r = open_protections(s, err)) < 0 ||
+	    (r = open_limits(s, err)) < 0 ||
 	    (r = service_new(s->db, s->stores, s->notify, &set->service, &s->service, err)) < 0 ||
 	    (r = open_keystone(s, err)) < 0 || (r = api_new(s->service, &set->api, &s->api, err)) < 0)
 		return r;
@@ -266,6 +277,7 @@ static void close_parts(struct server *s)
 	api_free(s->api);
 	service_free(s->service);
 	protections_close(s->protections);
+	limits_close(s->limits);
 	notify_free(s->notify);
 	stores_close(s->stores);
 	db_close(s->db);

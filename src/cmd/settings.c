@@ -690,9 +690,10 @@ static int load_parts(struct settings *s, const struct location_args *args, stru
 	int r;
 
 	if ((r = load_paths(s, args, err)) < 0 || (r = load_stores(s, err)) < 0 ||
-	    (r = load_notify(s, err)) < 0 || (r = load_service(s, err)) < 0 || (r = load_imports(s, err)) < 0 ||
-	    (r = load_protection(s, args, err)) < 0 || (r = load_api(s, err)) < 0 || (r = settings_policy(s, args, err)) < 0 ||
-	    (r = load_listen(s, args, err)) < 0)
+	    (r = load_notify(s, err)) < 0 || (r = load_service(s, err)) < 0 ||
+	    (r = limit_settings_load(s->conf, &s->limits, err)) < 0 || (r = load_imports(s, err)) < 0 ||
+	    (r = load_protection(s, args, err)) < 0 || (r = load_api(s, err)) < 0 ||
+	    (r = settings_policy(s, args, err)) < 0 || (r = load_listen(s, args, err)) < 0)
 		return r;
 	load_http(s);
 	load_metrics(s);

@@ -7,6 +7,7 @@
 #include "api/api.h"
 #include "base/arena.h"
 #include "base/conf.h"
+#include "cmd/limit_settings.h"
 #include "http/http.h"
 #include "keystone/keystone.h"
 #include "notify/notify.h"
@@ -38,6 +39,7 @@ struct settings {
 	struct transport *transport; /* in the arena; NULL if no driver needs one */
 	struct policy_config policy;
 	struct notify_config notify;
+	struct limit_settings limits;
 	struct service_config service;
 	struct api_config api;
 	struct keystone_config keystone; /* if api.auth is AUTH_KEYSTONE */

@@ -415,13 +415,16 @@ static bool read_waiting(void *cls, size_t row, int64_t *ret)
 {
 	struct limits *l = cls;
 
+	*ret = 0;
+	if (!l)
+		return true;
 	pthread_mutex_lock(&l->lock);
 	*ret = (int64_t)l->n_waiting;
 	pthread_mutex_unlock(&l->lock);
 	return true;
 }
 
-static int measure(struct limits *l, struct metrics *m, struct err *err)
+int limits_measure(struct limits *l, struct metrics *m, struct err *err)
 {
 	const char *labels[] = {[ANSWERED] = metrics_labels(m, NULL, "outcome", "answered"),
 				[FAILED] = metrics_labels(m, NULL, "outcome", "failed")};
@@ -434,7 +437,8 @@ static int measure(struct limits *l, struct metrics *m, struct err *err)
 					    .kind = METRIC_GAUGE,
 					    .read = read_waiting,
 					    .cls = l};
-	int r = metrics_register(m, &answers, &l->answers, err);
+	struct metric *nobody;
+	int r = metrics_register(m, &answers, l ? &l->answers : &nobody, err);
 
 	return r < 0 ? r : metrics_register(m, &waiting, NULL, err);
 }
@@ -471,8 +475,6 @@ int limits_new(const struct limits_config *config, const struct limits_source *s
 	pthread_cond_init(&l->clock_changed, &attr);
 	pthread_condattr_destroy(&attr);
 	r = memory_init(&l->memory, config->max_projects, err);
-	if (r == 0)
-		r = measure(l, config->metrics, err);
 	if (r == 0)
 		r = start_clock(l, err);
 	if (r < 0) {

@@ -26,13 +26,12 @@ struct quota {
 };
 
 struct limits_config {
-	int64_t cache_us;        /* how long an answer counts, */
-	int64_t stale_us;        /* and how much longer where Keystone does not give another */
-	int64_t timeout_us;      /* of a question to Keystone, with the login that it may need */
-	unsigned max_asking;     /* projects that are asked for at a time; beyond it: ERR_UNAVAILABLE */
-	unsigned max_threads;    /* that wait in limits_get() while Keystone is slow or down; likewise */
-	size_t max_projects;     /* of which the answer is kept */
-	struct metrics *metrics; /* NULL: nobody counts */
+	int64_t cache_us;     /* how long an answer counts, */
+	int64_t stale_us;     /* and how much longer where Keystone does not give another */
+	int64_t timeout_us;   /* of a question to Keystone, with the login that it may need */
+	unsigned max_asking;  /* projects that are asked for at a time; beyond it: ERR_UNAVAILABLE */
+	unsigned max_threads; /* that wait in limits_get() while Keystone is slow or down; likewise */
+	size_t max_projects;  /* of which the answer is kept */
 };
 
 /* Once for each question: r 0 and the quota, or a negative ERR_* and the story. Both borrowed for the call.
@@ -50,6 +49,9 @@ void limits_ask(struct limits *l, const char *project, int64_t deadline_us, limi
 /* The same for a thread that may wait. */
 int limits_get(struct limits *l, const char *project, int64_t deadline_us, struct quota *ret,
 	       struct err *err);
+
+/* What GET /metrics tells of @l; NULL: as of one that nobody asks. Before the first question. */
+int limits_measure(struct limits *l, struct metrics *m, struct err *err);
 
 /* Every question that waits is answered with ERR_UNAVAILABLE, and so is each later one that memory does not
  * answer. Waits for no network. NULL is fine. */
