@@ -14,6 +14,7 @@ static const char usage[] =
 	"  glint db              sync, check, version, purge, usage: the database\n"
 	"  glint config          check: read the configuration and say what is wrong with it;\n"
 	"                        options: every option, its default and its meaning\n"
+	"  glint policy          show: the rules of who may do what; check: may somebody do something\n"
 	"  glint version\n"
 	"\n"
 	"`glint COMMAND --help` tells the options of each.\n";
@@ -30,6 +31,7 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
+	{"policy", cmd_policy},
 	{"serve", cmd_serve},   {"notifications", cmd_notifications}, {"db", cmd_db}, {"config", cmd_config},
 	{"version", cmd_version},
 };

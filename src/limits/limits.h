@@ -13,6 +13,7 @@
 #include "base/util.h"
 
 struct err;
+struct metrics;
 struct limits;
 
 #define QUOTA_NONE (-1)

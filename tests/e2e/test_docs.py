@@ -204,6 +204,7 @@ def test_examples_are_like_what_is_emitted():
 # -- the command line ----------------------------------------------------------------------------------
 
 WORDS = {'serve': [], 'config': ['check', 'options'], 'db': ['sync', 'check', 'version', 'purge', 'usage'],
+         'policy': ['show', 'check'],
          'notifications': ['status', 'tail', 'replay', 'listen'], 'version': []}
 FLAG = r'(?<![\w-])--?[a-z][a-z-]*'
 
