@@ -88,10 +88,13 @@ const char *policy_name(enum policy_rule rule)
 bool policy_allows(struct policy *policy, enum policy_rule rule, const struct who *who, const struct policy_target *target)
 {
 	struct room *room;
-	const struct rules *rs = enter(policy, &room);
+	const struct rules *rs;
 	bool allowed;
 
 	assert(rule < N_POLICY_RULES);
+	if (who->is_service_itself)
+		return true;
+	rs = enter(policy, &room);
 	allowed = rs && rules_allow(rs, &rs->rules[rule], who, target);
 	leave(policy, room);
 	return allowed;

@@ -191,6 +191,14 @@ bool who_is_admin(const struct who *who)
 	return who->roles & ROLE_ADMIN;
 }
 
+bool who_has_role(const struct who *who, const char *name)
+{
+	for (const char *const *role = who->role_names; role && *role; role++)
+		if (strcmp(*role, name) == 0)
+			return true;
+	return false;
+}
+
 bool who_owns(const struct who *who, const char *owner)
 {
 	return who->project_id && owner && strcmp(who->project_id, owner) == 0;

@@ -22,6 +22,7 @@ struct who {
 	const char *user_id, *project_id;
 	const char *user_domain_id, *project_domain_id;
 	const char *request_id;
+	bool is_service_itself; /* acting for somebody who was asked before: no rule is asked again */
 	const char *address; /* where the request came from, numeric */
 	const struct property_rights *rights; /* to custom properties (access/protection.h); NULL: they are not protected */
 };
@@ -47,5 +48,6 @@ int who_from_headers(enum auth_mode mode, header_fn *header, void *cls, struct a
 int who_set_roles(struct who *who, char **names, size_t n, struct arena *a, struct err *err);
 
 bool who_is_admin(const struct who *who);
+bool who_has_role(const struct who *who, const char *name); /* @name in lower case */
 bool who_owns(const struct who *who, const char *owner); /* same project; nobody owns what has no owner */
 struct log_ctx who_log(const struct who *who);

@@ -162,6 +162,11 @@ static int add_row(void *cls, const char *id, const char *text, size_t n, struct
 		page->more = true;
 		return 1;
 	}
+	if (!text) {
+		memcpy(page->last_id, id, sizeof(page->last_id));
+		page->more = true;
+		return 1;
+	}
 	page->n++;
 	memcpy(page->last_id, id, sizeof(page->last_id));
 	image_json_of_text(&page->w, text, n, page->call);

@@ -7,13 +7,10 @@
 #include "notify/notify.h"
 #include "service/quota.h"
 
-static int check_creator(struct service *svc, const struct who *who, const struct image *draft, struct err *err)
+static int check_visibility(struct service *svc, const struct who *who, const struct image *draft, struct err *err)
 {
 	struct policy_target target = {draft, false};
-	int r = policy_check(svc->policy, POLICY_ADD_IMAGE, who, &target, err);
 
-	if (r < 0)
-		return r;
 	if (draft->visibility == IMAGE_PUBLIC)
 		return policy_check(svc->policy, POLICY_PUBLICIZE_IMAGE, who, &target, err);
 	if (draft->visibility == IMAGE_COMMUNITY)
@@ -21,8 +18,7 @@ static int check_creator(struct service *svc, const struct who *who, const struc
 	return 0;
 }
 
-/* Also of a task that will make the image: what it is to have is known when it is asked for. */
-int service_check_properties(const struct who *who, const struct image *draft, struct err *err)
+static int check_properties(const struct who *who, const struct image *draft, struct err *err)
 {
 	for (size_t i = 0; i < draft->n_properties; i++)
 		if (!property_allowed(who->rights, draft->properties[i].name, PROPERTY_CREATE))
@@ -30,16 +26,25 @@ int service_check_properties(const struct who *who, const struct image *draft, s
 	return 0;
 }
 
-/* All that needs no database. */
-static int prepare(struct service *svc, const struct who *who, struct image *draft, struct err *err)
+/* Also of a task that will make the image: what it is to be is known when it is asked for. */
+int service_check_draft(struct service *svc, const struct who *who, struct image *draft, struct err *err)
 {
+	struct policy_target target = {draft, false};
 	int r;
 
 	if (!draft->owner)
 		draft->owner = who->project_id;
-	r = check_creator(svc, who, draft, err);
+	r = policy_check(svc->policy, POLICY_ADD_IMAGE, who, &target, err);
 	if (r == 0)
-		r = service_check_properties(who, draft, err);
+		r = check_visibility(svc, who, draft, err);
+	return r < 0 ? r : check_properties(who, draft, err);
+}
+
+/* All that needs no database. */
+static int prepare(struct service *svc, const struct who *who, struct image *draft, struct err *err)
+{
+	int r = service_check_draft(svc, who, draft, err);
+
 	if (r < 0)
 		return r;
 	if (!*draft->id)

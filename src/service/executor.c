@@ -180,11 +180,10 @@ static int defer(struct run *run, struct err *err)
 /* Those who may make a task may do what it does: that was asked when they did. */
 static int act_for(struct run *run, struct err *err)
 {
-	static const char *const everything[] = {"admin", "member", "reader", NULL};
 	const struct task *t = &run->task;
 	int r = service_public_rights(run->svc, &run->arena, &run->who.rights, err);
 
-	run->who.role_names = everything;
+	run->who.is_service_itself = true;
 	run->who.roles = ROLE_ADMIN | ROLE_MEMBER | ROLE_READER;
 	run->who.user_id = t->user_id;
 	run->who.project_id = *t->owner ? t->owner : NULL;

@@ -65,8 +65,12 @@ int service_allow(struct service *svc, enum policy_rule rule, const struct who *
 int service_look(struct service *svc, const struct who *who, const char *id, struct arena *a, struct target *ret,
 		 struct err *err);
 
-/* create.c: may @who make an image with the properties of @draft? ERR_FORBIDDEN. */
-int service_check_properties(const struct who *who, const struct image *draft, struct err *err);
+/* create.c: may @who make this image, with these properties? It is his unless it has an owner. */
+int service_check_draft(struct service *svc, const struct who *who, struct image *draft, struct err *err);
+
+/* Is the caller's project a member of the image? */
+int service_find_membership(struct db_tx *tx, const struct who *who, const struct image *image, struct arena *a,
+			    bool *ret, struct err *err);
 
 /* The bytes of an image from the first of its locations that answers, by the weight of their stores.
  * ERR_NOT_FOUND: they are gone from all of them. */

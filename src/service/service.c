@@ -125,8 +125,8 @@ static int not_found(const char *id, struct err *err)
 }
 
 /* Only a shared image of somebody else needs the look at its members. */
-static int find_membership(struct db_tx *tx, const struct who *who, const struct image *image, struct arena *a,
-			   bool *ret, struct err *err)
+int service_find_membership(struct db_tx *tx, const struct who *who, const struct image *image, struct arena *a,
+			    bool *ret, struct err *err)
 {
 	struct image_member member;
 	int r;
@@ -153,7 +153,7 @@ int service_load(struct service *svc, struct db_tx *tx, const struct who *who, c
 		return not_found(id, err);
 	if (r < 0)
 		return r;
-	r = find_membership(tx, who, &ret->image, a, &ret->is_member, err);
+	r = service_find_membership(tx, who, &ret->image, a, &ret->is_member, err);
 	if (r < 0)
 		return r;
 	if (!policy_image_visible(svc->policy, who, &ret->image, ret->is_member))

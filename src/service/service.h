@@ -88,7 +88,8 @@ int service_show(struct service *svc, const struct who *who, const char *id, str
 		 struct image *ret, struct err *err);
 
 /* @query: parsed; who asks is filled in here. @brief: ERR_TOO_LONG rather than take its time. Images come as
- * the texts that @render makes of them (db.h). */
+ * the texts that @render makes of them (db.h). @fn's text is NULL where a page has to end though there may be more
+ * images, behind the one of this id. */
 int service_list(struct service *svc, const struct who *who, struct image_query *query, bool brief,
 		 db_render_fn *render, db_text_fn *fn, void *cls, struct err *err);
 

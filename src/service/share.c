@@ -112,7 +112,7 @@ static int check_may_set(struct service *svc, const struct who *who, const struc
 {
 	int r = service_allow(svc, POLICY_MODIFY_MEMBER, who, target, err);
 
-	if (r < 0 || who_is_admin(who) || strcmp(who->project_id, member_id) == 0)
+	if (r < 0 || who_is_admin(who) || (who->project_id && strcmp(who->project_id, member_id) == 0))
 		return r;
 	return err_set(err, ERR_FORBIDDEN, "Only the member itself may change its status.");
 }
@@ -208,5 +208,8 @@ int service_member_list(struct service *svc, const struct who *who, const char *
 	if (r < 0)
 		return r;
 	all = who_is_admin(who) || who_owns(who, target.image.owner);
+	/* The rule knows of the image only, so one answer is that about each member. */
+	if (service_allow(svc, POLICY_GET_MEMBER, who, &target, NULL) < 0 || (!all && !who->project_id))
+		return 0;
 	return db_member_list(tx, target.image.id, all ? NULL : who->project_id, fn, cls, err);
 }

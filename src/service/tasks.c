@@ -5,29 +5,44 @@
 #include "base/clock.h"
 #include "service/run.h"
 
-/* The image will be made when nobody knows any more what its maker may. Whatever else is wrong with it the task tells. */
-static int check_new_image(struct service *svc, const struct who *who, const char *input, struct arena *a, struct err *err)
+/* Glance asks the one rule; the others by name are "always" by default. */
+static int check_tasks(struct service *svc, const struct who *who, enum policy_rule rule, struct err *err)
 {
-	struct import_from from = {0};
+	int r = policy_check(svc->policy, POLICY_TASKS_API_ACCESS, who, NULL, err);
+
+	return r < 0 ? r : policy_check(svc->policy, rule, who, NULL, err);
+}
+
+/* A task of type import makes an image as a POST would. What is no image the task itself fails by. */
+static int check_draft(struct service *svc, const struct who *who, const char *type, const char *input, struct arena *a,
+		       struct err *err)
+{
+	struct err why = {0};
+	struct import_from from;
 	struct image draft;
 	int r;
 
+	if (strcmp(type, TASK_TYPE_IMPORT) != 0)
+		return 0;
 	image_init(&draft);
-	r = import_from_parse(input, a, &from, NULL);
+	r = import_from_parse(input, a, &from, &why);
+	if (r == 0) {
+		r = image_from_json(from.properties, &svc->config.limits, a, &draft, &why);
+		json_decref(from.properties);
+	}
 	if (r == 0)
-		r = image_from_json(from.properties, &svc->config.limits, a, &draft, NULL);
-	json_decref(from.properties);
-	return r == 0 ? service_check_properties(who, &draft, err) : r == ERR_NO_MEMORY ? err_nomem(err) : 0;
+		return service_check_draft(svc, who, &draft, err);
+	return r == ERR_NO_MEMORY ? err_nomem(err) : 0;
 }
 
 int service_task_create(struct service *svc, const struct who *who, const char *type, const char *input,
 			struct arena *a, struct task *ret, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
-	int r = policy_check(svc->policy, POLICY_TASKS_API_ACCESS, who, NULL, err);
+	int r = check_tasks(svc, who, POLICY_ADD_TASK, err);
 
-	if (r == 0 && who->rights && strcmp(type, TASK_TYPE_IMPORT) == 0)
-		r = check_new_image(svc, who, input, a, err);
+	if (r == 0)
+		r = check_draft(svc, who, type, input, a, err);
 	if (r < 0)
 		return r;
 	r = db_begin(svc->db, DB_WRITE, &tx, err);
@@ -52,7 +67,7 @@ int service_task_show(struct service *svc, const struct who *who, const char *id
 		      struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
-	int r = policy_check(svc->policy, POLICY_TASKS_API_ACCESS, who, NULL, err);
+	int r = check_tasks(svc, who, POLICY_GET_TASK, err);
 
 	if (r == 0 && uuid_is_canonical(id)) {
 		r = db_begin(svc->db, DB_READ, &tx, err);
@@ -81,7 +96,7 @@ static int list(struct service *svc, const struct who *who, struct task_query *q
 int service_task_list(struct service *svc, const struct who *who, struct task_query *query, db_task_fn *fn, void *cls,
 		      struct err *err)
 {
-	int r = policy_check(svc->policy, POLICY_TASKS_API_ACCESS, who, NULL, err);
+	int r = check_tasks(svc, who, POLICY_GET_TASKS, err);
 
 	return r < 0 ? r : list(svc, who, query, fn, cls, err);
 }
