@@ -6,6 +6,7 @@ A25 test_members_access::test_only_admin_publishes, A33 test_upload_download::te
 """
 import gzip
 import hashlib
+import json
 import os
 import sqlite3
 import threading
@@ -13,7 +14,7 @@ import threading
 import pytest
 
 from attack import MIB, SANITIZED, TIMES, chunked, descriptors_of, many_descriptors, memory_of, seconds_of_health
-from harness import A, ADMIN, B, PATCH_V21, Client, Raw, at_once, pattern, wait_for
+from harness import A, A_READER, ADMIN, B, PATCH_V20, PATCH_V21, Client, Raw, Who, at_once, pattern, wait_for
 from sources import REACHABLE, Hostile
 
 
@@ -42,6 +43,33 @@ def test_a1_delete_of_another(servers, delayed):
     for image in images:
         assert a.remove(image).status_code == 204
         assert [e.short for e in server.settled_events(image)][-1] == 'image.delete'
+
+
+@pytest.mark.parametrize('file', [None, '"download_image": "role:admin or role:fetcher"\n'], ids=['default rules', 'policy file'])
+def test_a4_a_read_before_is_no_right(servers, tmp_path, file):
+    """Whoever may not download may not, however often others have and whatever may be kept of it."""
+    config = {}
+    if file:
+        (tmp_path / 'policy.yaml').write_text(file)
+        config = {'oslo_policy': {'policy_file': tmp_path / 'policy.yaml'}}
+    server = servers(config)
+    fetcher = Who(A.user, A.project, 'member,reader,fetcher')
+    refused = server.client(A if file else A_READER)
+    a, b, admin = server.client(fetcher), server.client(Who(B.user, B.project, 'member,fetcher')), server.client(ADMIN)
+    image = a.new(b'secret')['id']
+    assert a.share(image, B.project).status_code == 200
+    for _ in range(3):
+        for reader in (admin, a, b):
+            assert reader.download(image).content == b'secret'
+        for headers in ({}, {'Range': 'bytes=0-0'}, {'If-None-Match': '*'}, {'Cache-Control': 'only-if-cached'}):
+            r = refused.download(image, headers=headers)
+            assert r.status_code == 403 and b'secret' not in r.content
+    assert a.delete(f'/v2/images/{image}/members/{B.project}').status_code == 204
+    assert b.download(image).status_code == 404
+    assert admin.action(image, 'deactivate').status_code == 204
+    assert a.download(image).status_code == 403 and admin.download(image).content == b'secret'
+    assert admin.action(image, 'reactivate').status_code == 204
+    assert a.download(image).content == b'secret'
 
 
 @pytest.mark.parametrize('headers', [{}, {'X-OpenStack-Image-Size': '1'}], ids=['plain', 'lying about the size'])
@@ -256,6 +284,84 @@ def test_a23_unsolicited_sharing(a, b):
     assert image not in b.list('limit=1000')[0]
 
 
+def protections(root, *sections):
+    """A file of (expression, who)."""
+    root.mkdir(exist_ok=True)
+    file = root / 'protections.conf'
+    file.write_text(''.join(f'[{e}]\ncreate = {w}\nread = {w}\nupdate = {w}\ndelete = {w}\n' for e, w in sections))
+    return {'DEFAULT': {'property_protection_file': file}}
+
+
+def test_a24_the_first_rule_counts(servers, tmp_path):
+    """A later rule that allows more opens nothing; what is kept is in no answer, no list and no event of others."""
+    server = servers(protections(tmp_path, ('^billing_', 'biller'), ('^bill', '@'), ('.*', '@')))
+    biller, a = server.client(Who(A.user, A.project, 'member,reader,biller')), server.client(A)
+    image = biller.new(billing_code='CANARY', bill='open', other='open')['id']
+    n = len(server.settled_events(image))
+    for op in ('add', 'replace', 'remove'):
+        r = a.patch(image, {'op': op, 'path': '/billing_code', 'value': 'mine'})
+        assert r.status_code in (403, 409) and 'CANARY' not in r.text
+    assert a.create(billing_code='mine').status_code == 403
+    for path in ('/billing~1code', '/Billing_code', '/bill'):  # the names of others
+        assert a.patch(image, {'op': 'add', 'path': path, 'value': 'open'}).status_code == 200
+    answers = [a.get(f'/v2/images/{image}').text]
+    answers += [str(a.list(query)[1]['images']) for query in ('', 'billing_code=CANARY', 'sort=name:asc&other=open')]
+    assert a.list('billing_code=CANARY')[0] == [] and a.list('bill=open')[0] == [image]
+    assert biller.show(image)['billing_code'] == 'CANARY' and biller.list('billing_code=CANARY')[0] == [image]
+    assert a.upload(image, b'x').status_code == 204 and a.put(f'/v2/images/{image}/tags/t').status_code == 204
+    events = server.settled_events(image)
+    assert 'CANARY' in events[0].text and len(events) > n + 5  # its own maker's
+    for text in answers + [e.text for e in events[n:]]:
+        assert 'CANARY' not in text and 'billing_code' not in text
+
+
+RESERVED = ['os_glance_stage_host', 'os_glance_import_task', 'os_glance_importing_to_stores', 'os_glance_failed_import',
+            'os_glance_anything', 'os_glance_', 'os_glance']
+
+
+@pytest.mark.parametrize('protected', [False, True], ids=['', 'protections allow it'])
+def test_a24_reserved_properties(servers, tmp_path, protected):
+    """stage_host would make another node send its token to whoever is named there."""
+    config = protections(tmp_path, ('.*', '@')) if protected else {}
+    server = servers({**config, 'glint': {'allow_task_import': 'true'}, **{k: v for k, v in REACHABLE.items() if k != 'glint'}})
+    for who in (A, ADMIN, Who('9' * 32, A.project, 'service,admin,member')):
+        c = server.client(who)
+        image = c.new(os_distro='x', my_os_glance_x='x', OS_GLANCE_X='x')['id']  # twins
+        for name in RESERVED:
+            assert c.create(**{name: 'http://evil/'}).status_code == 403, name
+            for op in ('add', 'replace', 'remove'):
+                assert c.patch(image, {'op': op, 'path': f'/{name}', 'value': 'x'}).status_code == 403, name
+                step = json.dumps([{op: f'/{name}', 'value': 'x'}])
+                r = c.call('PATCH', f'/v2/images/{image}', data=step, headers={'Content-Type': PATCH_V20})
+                assert r.status_code == 403, name
+            assert c.patch(image, {'op': 'add', 'path': '/ok', 'value': 'x'},
+                           {'op': 'add', 'path': f'/ {name} ', 'value': 'x'}).status_code == 403
+        assert [k for k in c.show(image) if k.startswith('os_glance')] == [] and 'ok' not in c.show(image)
+        assert c.patch(image, {'op': 'add', 'path': '/my_os_glance_y', 'value': 'x'}).status_code == 200
+
+
+def test_a24_reserved_properties_of_a_task(servers):
+    server = servers({**REACHABLE, 'glint': {**REACHABLE['glint'], 'allow_task_import': 'true'}})
+    admin, source = server.client(ADMIN), Hostile(b'x')
+    try:
+        for name, end in (('os_glance_stage_host', 'failure'), ('os_distro', 'success')):
+            task = admin.post('/v2/tasks', {'type': 'import', 'input': {
+                'import_from': f'{source.url}/good', 'import_from_format': 'raw', 'image_properties': {
+                    'disk_format': 'raw', 'container_format': 'bare', name: 'evil'}}})
+            if task.status_code >= 400:
+                assert end == 'failure' and task.status_code in (400, 403)
+                continue
+
+            def ended():
+                found = admin.get(f"/v2/tasks/{task.json()['id']}").json()
+                return found if found['status'] in ('success', 'failure') else None
+            assert wait_for(ended, server.root, 'end of the task')['status'] == end
+    finally:
+        source.close()
+    images = admin.list('visibility=all')[1]['images']
+    assert [i.get('os_distro') for i in images] == ['evil'] and 'os_glance' not in str(images)
+
+
 def test_a25_public_by_anybody(server, a, admin):
     image = a.new()['id']
     assert a.create(visibility='public').status_code == 403
@@ -301,6 +407,36 @@ def test_a29_no_id_twice(servers):
         server.run('db', 'purge')
         server.start()
     assert server.client(A).create().status_code == 201
+
+
+METADEFS = ['', '/namespaces', '/namespaces/OS::A', '/namespaces/OS::A/objects', '/namespaces/OS::A/objects/o',
+            '/namespaces/OS::A/properties', '/namespaces/OS::A/properties/p', '/namespaces/OS::A/tags', '/namespaces/OS::A/tags/t',
+            '/namespaces/OS::A/resource_types', '/resource_types']
+
+
+def test_a30_no_metadefs(server, a, admin):
+    """There are none: nobody can fill the database with them, nobody read another's. Nothing says that there are any."""
+    before = count_metadefs(server)
+    for c in (a, admin):
+        for path in METADEFS:
+            assert c.get(f'/v2/metadefs{path}').status_code == 404, path
+            for method in ('POST', 'PUT', 'DELETE'):
+                r = c.call(method, f'/v2/metadefs{path}', json={'namespace': 'OS::A', 'visibility': 'private', 'name': 'x'})
+                assert r.status_code == 404, (method, path)
+        for name in ('namespace', 'namespaces', 'object', 'objects', 'property', 'properties', 'tag', 'tags', 'resource_type'):
+            assert c.get(f'/v2/schemas/metadefs/{name}').status_code == 404
+        assert 'metadef' not in c.get('/versions').text + c.get('/').text
+    assert count_metadefs(server) == before
+    assert a.get('/v2/schemas/image').status_code == 200
+
+
+def count_metadefs(server):
+    db = sqlite3.connect(f'file:{server.database}?mode=ro', uri=True)
+    try:
+        names = [n for n, in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'metadef%'")]
+        return [(n, db.execute(f'SELECT count(*) FROM {n}').fetchone()[0]) for n in sorted(names)]
+    finally:
+        db.close()
 
 
 @pytest.mark.quiet

@@ -10,7 +10,7 @@ import pytest
 from attack import MIB, NO_IMAGE, SANITIZED, memory_of
 from broker import free_port
 from consumers import Drain
-from harness import A, ADMIN, Raw, wait_for
+from harness import A, ADMIN, B, Raw, wait_for
 from sources import REACHABLE, Hostile
 
 
@@ -292,3 +292,33 @@ def test_c14_the_largest_event(servers):
         assert a.put(f'/v2/images/{image}/tags/t').status_code == 204
     server.settle()
     assert memory_of(server) < (1200 if SANITIZED else 300) * MIB
+
+
+# -- who hears of them -----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('who', [B, ADMIN, None], ids=['another', 'admin', 'nobody'])
+def test_c4_no_events_by_the_api(server, a, who):
+    """They go to the operator's queues and log alone; over the API nobody can ask for them, not even count them."""
+    image = a.new(b'x', visibility='private', name='CANARY-c4')['id']
+    assert a.remove(image).status_code == 204
+    server.settle()
+    c = server.client(who)
+    for path in ('/v2/events', '/v2/notifications', '/v2/journal', f'/v2/images/{image}/events',
+                 f'/v2/images/{image}/notifications', '/v2/info/events', '/v2/events/stream', '/v2/tasks/events'):
+        for method, headers in (('GET', {}), ('GET', {'Accept': 'text/event-stream'}),
+                                ('GET', {'Connection': 'Upgrade', 'Upgrade': 'websocket'}), ('POST', {}), ('DELETE', {})):
+            r = c.call(method, path, headers=headers)
+            assert r.status_code in (401, 403, 404, 405) and 'CANARY' not in r.text, (method, path)
+    for path in ('/metrics', '/versions', '/healthcheck', '/v2/images?visibility=all', f'/v2/images/{image}'):
+        r = c.get(path)
+        assert image not in r.text.replace(f'No image has the id {image}', '') and 'CANARY' not in r.text + str(r.headers), path
+    told = server.run('notifications', 'tail', '-n', 'all').stdout  # its twin: who may read the database
+    assert image in told and 'CANARY-c4' in told
+
+
+def test_c4_nobody_else_on_the_machine(server, a):
+    """What the command line reads and the log driver writes is for the service's own user and group."""
+    a.new()
+    server.settle()
+    for path in [server.log, *server.root.glob(server.database.name + '*')]:
+        assert path.stat().st_mode & 0o007 == 0, path
