@@ -270,7 +270,7 @@ static bool is_host(const char *s)
 
 const char *call_base_url(struct call *c)
 {
-	const char *host = http_header(c->req, "Host"), *scheme = "http", *value;
+	const char *host = http_header(c->req, "Host"), *scheme = http_scheme(c->req), *value;
 
 	if (c->api->config.public_endpoint)
 		return c->api->config.public_endpoint;

@@ -15,6 +15,12 @@ static const struct conf_option own_options[] = {
 	{"DEFAULT", "bind_host", CONF_STRING, "127.0.0.1",
 	 "Address to listen on. Others than loopback want [glint] allow_insecure."},
 	{"DEFAULT", "bind_port", CONF_INT, "9292", "Port to listen on; 0 takes any free one.", 0, 65535},
+	{"DEFAULT", "cert_file", CONF_STRING, NULL,
+	 "File with the certificate of the service (PEM), and those that lead to one that clients know: speaks TLS, 1.2 "
+	 "and 1.3. Read anew on SIGHUP, as are key_file and ca_file."},
+	{"DEFAULT", "key_file", CONF_STRING, NULL, "File with its key (PEM); that of cert_file if unset."},
+	{"DEFAULT", "ca_file", CONF_STRING, NULL,
+	 "File with certificates (PEM): clients have to show one that one of these has signed. None need one if unset."},
 	{"DEFAULT", "public_endpoint", CONF_STRING, NULL,
 	 "URL under which clients reach the service, for the links it gives out."},
 	{"DEFAULT", "log_file", CONF_STRING, NULL,
@@ -205,6 +211,8 @@ static const struct conf_option own_options[] = {
 
 	{"glint", "allow_insecure", CONF_BOOL, "false",
 	 "Listen on other addresses than loopback without authentication of our own."},
+	{"glint", "kernel_tls", CONF_BOOL, "false",
+	 "Let the kernel encrypt images that are downloaded, if it can (module tls)."},
 	{"glint", "image_delete_payload", CONF_CHOICE, "image",
 	 "Payload of image.delete: the whole image, or its id alone.", 0, 0, "image|id"},
 	{"glint", "metrics_listen", CONF_STRING, NULL,

@@ -38,7 +38,8 @@ static const char help[] =
 	"Runs the service. Without a file, everything is in DIR (default ./glint-data) and it listens on\n"
 	"127.0.0.1:9292 (--listen 127.0.0.1:0 takes any free port; the one taken is printed).\n"
 	"\n"
-	"SIGTERM and SIGINT stop it gracefully, SIGHUP reopens its log files and reads the policy files again.\n";
+	"SIGTERM and SIGINT stop it gracefully. SIGHUP reopens its log files and reads policy files and certificates\n"
+	"again.\n";
 
 /* A thread in a call to a store that hangs can be neither interrupted nor left behind, but by the end of the
  * process. That is no worse than a crash: what was under way the next start puts right, and what was
@@ -219,6 +220,7 @@ static int open_listeners(struct server *s, struct err *err)
 	set->http.cls = s->api;
 	set->http.admit = api_admit;
 	set->http.cutting = api_cutting;
+	set->http.tls = set->tls.cert_file ? &set->tls : NULL; /* here, because settings may have moved */
 	fit_descriptors(&set->http);
 	r = http_new(&set->http, &s->http, err);
 	if (r < 0 || !set->metrics_http.listen)
@@ -290,15 +292,30 @@ static void close_parts(struct server *s)
 
 static void announce(const struct server *s)
 {
+	const char *scheme = http_is_tls(s->http) ? "https" : "http";
+
 	if (s->metrics_http) {
 		fprintf(stderr, "metrics on http://%s/metrics\n", http_address(s->metrics_http));
 		log_info("glint.serve", NULL, "metrics are on http://%s/metrics", http_address(s->metrics_http));
 	}
-	fprintf(stderr, "listening on http://%s\n", http_address(s->http));
-	log_info("glint.serve", NULL, "glint %s listens on http://%s", GLINT_VERSION, http_address(s->http));
+	fprintf(stderr, "listening on %s://%s\n", scheme, http_address(s->http));
+	log_info("glint.serve", NULL, "glint %s listens on %s://%s", GLINT_VERSION, scheme, http_address(s->http));
 #if HAVE_SYSTEMD
 	sd_notify(0, "READY=1");
 #endif
+}
+
+static void reload_certificate(struct server *s)
+{
+	struct err err = {0};
+
+	if (!http_is_tls(s->http))
+		return;
+	if (http_reload(s->http, &err) < 0)
+		log_error("glint.serve", NULL, "the certificate is not taken, the one from before stays: %s",
+			  err_story(&err));
+	else
+		log_info("glint.serve", NULL, "the certificate was read anew from %s", s->settings.tls.cert_file);
 }
 
 /* Until a signal says stop. */
@@ -317,6 +334,7 @@ static void wait_for_stop(struct server *s, const sigset_t *signals)
 			(void)protections_refresh(s->protections);
 		policy_reload(s->policy);
 		log_info("glint.serve", NULL, "log files reopened");
+		reload_certificate(s);
 	}
 	log_info("glint.serve", NULL, "stopping: running requests finish first");
 #if HAVE_SYSTEMD

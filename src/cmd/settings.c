@@ -600,6 +600,21 @@ static int load_listen(struct settings *s, const struct location_args *args, str
 		       s->listen);
 }
 
+static int load_tls(struct settings *s, struct err *err)
+{
+	struct http_tls *t = &s->tls;
+
+	t->cert_file = conf_str(s->conf, "DEFAULT", "cert_file");
+	t->key_file = conf_str(s->conf, "DEFAULT", "key_file");
+	t->ca_file = conf_str(s->conf, "DEFAULT", "ca_file");
+	t->kernel = conf_bool(s->conf, "glint", "kernel_tls");
+	if (t->cert_file)
+		return http_check_tls(t, err);
+	if (t->key_file || t->ca_file)
+		return err_set(err, ERR_INVALID, "key_file and ca_file mean nothing without cert_file");
+	return 0;
+}
+
 static void load_http(struct settings *s)
 {
 	struct http_config *h = &s->http;
@@ -693,7 +708,8 @@ static int load_parts(struct settings *s, const struct location_args *args, stru
 	    (r = load_notify(s, err)) < 0 || (r = load_service(s, err)) < 0 ||
 	    (r = limit_settings_load(s->conf, &s->limits, err)) < 0 || (r = load_imports(s, err)) < 0 ||
 	    (r = load_protection(s, args, err)) < 0 || (r = load_api(s, err)) < 0 ||
-	    (r = settings_policy(s, args, err)) < 0 || (r = load_listen(s, args, err)) < 0)
+	    (r = settings_policy(s, args, err)) < 0 || (r = load_listen(s, args, err)) < 0 ||
+	    (r = load_tls(s, err)) < 0)
 		return r;
 	load_http(s);
 	load_metrics(s);

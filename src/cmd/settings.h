@@ -44,6 +44,7 @@ struct settings {
 	struct api_config api;
 	struct keystone_config keystone; /* if api.auth is AUTH_KEYSTONE */
 	struct http_config http;
+	struct http_tls tls; /* of http; cert_file NULL: plain */
 	struct http_config metrics_http; /* listen NULL: none of their own */
 };
 

@@ -101,6 +101,7 @@ const char *http_header(const struct http_request *req, const char *name);
 unsigned http_header_count(const struct http_request *req, const char *name);
 const char *http_request_id(const struct http_request *req); /* "req-..."; every answer carries it */
 const char *http_peer(const struct http_request *req);       /* numeric address of the client */
+const char *http_scheme(const struct http_request *req);     /* "http" or "https" */
 
 struct http_pair {
 	const char *name, *value; /* percent- and plus-decoded, valid UTF-8, no NUL (else the server said 400) */

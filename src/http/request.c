@@ -279,6 +279,11 @@ const char *http_peer(const struct http_request *req)
 	return req->conn->peer;
 }
 
+const char *http_scheme(const struct http_request *req)
+{
+	return req->conn->channel.ssl ? "https" : "http";
+}
+
 const struct http_pair *http_query(const struct http_request *req, size_t *ret_n)
 {
 	*ret_n = req->n_query;

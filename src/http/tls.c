@@ -99,6 +99,9 @@ static bool set_protocol(SSL_CTX *ctx, const struct http_tls *c)
 {
 	static const unsigned char id[] = "glint";
 
+	/* Where a request ends says HTTP; so an end without a goodbye need not be an error here, which would
+	 * leave us without a way to say what is missing. */
+	SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
 					 SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
 #ifndef OPENSSL_NO_KTLS

@@ -295,7 +295,7 @@ static int ask_quota(struct asked *k, const char *id, struct err *err)
 		return 0;
 	r = service_look(k->svc, k->who, id, &k->arena, &k->target, err);
 	if (r == 0)
-		r = service_allow(rule_for(k), k->who, &k->target, err);
+		r = service_allow(k->svc, rule_for(k), k->who, &k->target, err);
 	return r < 0 ? r : quota_of(k->svc, k->target.image.owner, &k->quota, err);
 }
 

@@ -388,7 +388,7 @@ class Glint(Server):
         self.spawn()
 
         def listening():
-            m = re.search(r'listening on (http://\S+)\n', self.said())
+            m = re.search(r'listening on (https?://\S+)\n', self.said())
             if not m and self.process.poll() is not None:
                 raise AssertionError(f'ended with {self.process.returncode}: {self.said()}')
             return m and m.group(1)
