@@ -42,7 +42,8 @@ static unsigned count_rules(const struct policy *p)
 static void print_summary(const struct settings *s, const struct policy *policy, const char *file)
 {
 	printf("%s: good, %u warning%s\n", file ? file : "defaults", s->n_warnings, s->n_warnings == 1 ? "" : "s");
-	printf("  listen         %s\n", s->listen);
+	for (size_t i = 0; s->listen[i]; i++)
+		printf("  listen         %s\n", s->listen[i]);
 	printf("  identity       %s\n",
 	       s->api.auth == AUTH_TRUSTED ? "headers set by a proxy (trusted-auth)" : "none: everybody is admin");
 	printf("  database       %s\n", s->database_url);

@@ -211,6 +211,10 @@ static const struct conf_option own_options[] = {
 
 	{"glint", "allow_insecure", CONF_BOOL, "false",
 	 "Listen on other addresses than loopback without authentication of our own."},
+	{"glint", "listen", CONF_LIST, NULL,
+	 "Addresses to listen on, each HOST:PORT or unix:/path, instead of bind_host and bind_port. UNIX sockets are never "
+	 "encrypted and count as this machine."},
+	{"glint", "unix_socket_mode", CONF_INT, "660", "Permissions of UNIX sockets.", 0, 777, .unit = "octal digits"},
 	{"glint", "kernel_tls", CONF_BOOL, "false",
 	 "Let the kernel encrypt images that are downloaded, if it can (module tls)."},
 	{"glint", "image_delete_payload", CONF_CHOICE, "image",

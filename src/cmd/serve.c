@@ -292,14 +292,16 @@ static void close_parts(struct server *s)
 
 static void announce(const struct server *s)
 {
-	const char *scheme = http_is_tls(s->http) ? "https" : "http";
+	const char *address, *scheme;
 
-	if (s->metrics_http) {
-		fprintf(stderr, "metrics on http://%s/metrics\n", http_address(s->metrics_http));
-		log_info("glint.serve", NULL, "metrics are on http://%s/metrics", http_address(s->metrics_http));
+	if (s->metrics_http && (address = http_listens(s->metrics_http, 0, &scheme))) {
+		fprintf(stderr, "metrics on %s%s/metrics\n", scheme, address);
+		log_info("glint.serve", NULL, "metrics are on %s%s/metrics", scheme, address);
 	}
-	fprintf(stderr, "listening on %s://%s\n", scheme, http_address(s->http));
-	log_info("glint.serve", NULL, "glint %s listens on %s://%s", GLINT_VERSION, scheme, http_address(s->http));
+	for (size_t i = 0; (address = http_listens(s->http, i, &scheme)); i++) {
+		fprintf(stderr, "listening on %s%s\n", scheme, address);
+		log_info("glint.serve", NULL, "glint %s listens on %s%s", GLINT_VERSION, scheme, address);
+	}
 #if HAVE_SYSTEMD
 	sd_notify(0, "READY=1");
 #endif

@@ -581,23 +581,56 @@ static bool is_loopback(const char *listen)
 	return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
-static int load_listen(struct settings *s, const struct location_args *args, struct err *err)
+static bool is_unix(const char *listen)
+{
+	return strncmp(listen, "unix:", strlen("unix:")) == 0;
+}
+
+/* What the command line says, else [glint] listen, else bind_host and bind_port. */
+static int list_addresses(struct settings *s, const struct location_args *args, struct err *err)
 {
 	const char *host = conf_str(s->conf, "DEFAULT", "bind_host");
 	bool v6 = strchr(host, ':') && *host != '[';
+	const char **one;
+	size_t n;
 
-	s->listen = args->listen;
-	if (!s->listen)
-		s->listen = arena_printf(&s->arena, v6 ? "[%s]:%lld" : "%s:%lld", host,
-					 (long long)conf_int(s->conf, "DEFAULT", "bind_port"));
-	if (!s->listen)
-		return err_nomem(err);
-	if (s->api.auth == AUTH_KEYSTONE || is_loopback(s->listen) || conf_bool(s->conf, "glint", "allow_insecure"))
+	s->listen = conf_list(s->conf, "glint", "listen", &n);
+	if (n > 0 && !args->listen)
 		return 0;
+	one = arena_alloc(&s->arena, 2 * sizeof(*one)); /* zeroed: the end */
+	if (!one)
+		return err_nomem(err);
+	one[0] = args->listen ? args->listen
+			      : arena_printf(&s->arena, v6 ? "[%s]:%lld" : "%s:%lld", host,
+					     (long long)conf_int(s->conf, "DEFAULT", "bind_port"));
+	s->listen = one;
+	return one[0] ? 0 : err_nomem(err);
+}
+
+static int check_address(const struct settings *s, const char *listen, struct err *err)
+{
+	int r = http_check_address(listen, err);
+
+	if (r < 0 || s->api.auth == AUTH_KEYSTONE || is_unix(listen) || is_loopback(listen) ||
+	    conf_bool(s->conf, "glint", "allow_insecure"))
+		return r;
 	return err_set(err, ERR_INVALID,
 		       "refusing to listen on %.100s: with this [paste_deploy] flavor anybody who reaches it is believed "
 		       "to be whoever they say. Listen on 127.0.0.1, or set [glint] allow_insecure = true",
-		       s->listen);
+		       listen);
+}
+
+static int load_listen(struct settings *s, const struct location_args *args, struct err *err)
+{
+	int64_t mode = 0;
+	int r = list_addresses(s, args, err);
+
+	for (size_t i = 0; r == 0 && s->listen[i]; i++)
+		r = check_address(s, s->listen[i], err);
+	if (r == 0 && octal_digits(conf_int(s->conf, "glint", "unix_socket_mode"), &mode, NULL) < 0)
+		r = err_set(err, ERR_INVALID, "[glint] unix_socket_mode has a digit above 7");
+	s->http.unix_mode = (mode_t)mode;
+	return r;
 }
 
 static int load_tls(struct settings *s, struct err *err)
@@ -620,7 +653,8 @@ static void load_http(struct settings *s)
 	struct http_config *h = &s->http;
 	struct conf *c = s->conf;
 
-	h->listen = s->listen;
+	h->listen = s->listen[0];
+	h->also = s->listen + 1;
 	h->routes = api_routes;
 	h->not_found = api_not_found;
 	h->max_connections = (unsigned)conf_int(c, "glint", "max_connections");
@@ -641,12 +675,13 @@ static void load_http(struct settings *s)
 }
 
 /* For a scraper or two. */
-static void load_metrics(struct settings *s)
+static int load_metrics(struct settings *s, struct err *err)
 {
 	const char *listen = conf_str(s->conf, "glint", "metrics_listen");
 
 	s->metrics_http = s->http;
 	s->metrics_http.listen = listen && *listen ? listen : NULL;
+	s->metrics_http.also = NULL;
 	s->metrics_http.routes = metrics_routes;
 	s->metrics_http.not_found = NULL;
 	s->metrics_http.n_loops = 1;
@@ -654,6 +689,9 @@ static void load_metrics(struct settings *s)
 	s->metrics_http.max_workers = 2;
 	s->metrics_http.max_streams = 1;
 	s->metrics_http.max_body_bytes = 0;
+	if (s->metrics_http.listen && http_check_address(listen, err) < 0)
+		return err_wrap(err, ERR_INVALID, "[glint] metrics_listen");
+	return 0;
 }
 
 /* -- together ------------------------------------------------------------------------------------- */
@@ -712,8 +750,7 @@ static int load_parts(struct settings *s, const struct location_args *args, stru
 	    (r = load_tls(s, err)) < 0)
 		return r;
 	load_http(s);
-	load_metrics(s);
-	return 0;
+	return load_metrics(s, err);
 }
 
 int settings_load(const struct location_args *args, bool print_warnings, struct settings *ret, struct err *err)

@@ -56,10 +56,14 @@ static void write_peer(const struct sockaddr_storage *peer, char out[INET6_ADDRS
 {
 	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)peer;
 	const void *address = &in6->sin6_addr;
+	const struct in_addr this_machine = {htonl(INADDR_LOOPBACK)};
 	int family = peer->ss_family;
 
 	if (family == AF_INET) {
 		address = &((const struct sockaddr_in *)peer)->sin_addr;
+	} else if (family != AF_INET6) {
+		address = &this_machine;
+		family = AF_INET;
 	} else if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
 		address = &in6->sin6_addr.s6_addr[12];
 		family = AF_INET;
@@ -68,15 +72,16 @@ static void write_peer(const struct sockaddr_storage *peer, char out[INET6_ADDRS
 		out[0] = '\0';
 }
 
-struct http_conn *http_conn_new(struct loop *l, int fd, const struct sockaddr_storage *peer)
+struct http_conn *http_conn_new(struct loop *l, const struct listener *from, int fd, const struct sockaddr_storage *peer)
 {
 	struct http_conn *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return NULL;
 	c->loop = l;
+	c->is_local = from->is_local;
 	write_peer(peer, c->peer);
-	if (!channel_open(&c->channel, fd, l->server->tls) || !loop_watch(l, c)) {
+	if (!channel_open(&c->channel, fd, from->is_local ? NULL : l->server->tls) || !loop_watch(l, c)) {
 		channel_release(&c->channel);
 		free(c);
 		return NULL;

@@ -45,7 +45,9 @@ struct http_tls {
 };
 
 struct http_config {
-	const char *listen;         /* "127.0.0.1:9292", "[::1]:9292", port 0: any free one */
+	const char *listen;         /* "127.0.0.1:9292", "[::1]:9292", port 0: any free one; "unix:/path" */
+	const char *const *also;    /* more of that kind, NULL at the end; NULL: none. Only for http_new() */
+	mode_t unix_mode;           /* permissions of UNIX sockets, which are never encrypted; 0: 0660 */
 	const struct http_tls *tls; /* only for http_new(); NULL: plain */
 	const struct http_route *routes;
 	void *cls;                  /* handed to every handler */
@@ -76,11 +78,15 @@ struct http_config {
 	int64_t crowded_rate_bytes; /* the slow give way with 408, as many as wait. 0: no such rule */
 };
 
+/* Whether @text could be listened on, as far as it can be told without doing it. */
+int http_check_address(const char *text, struct err *err);
 /* Whether the files are there and good. */
 int http_check_tls(const struct http_tls *tls, struct err *err);
 /* Binds and listens; answers once http_start() has been called. */
 int http_new(const struct http_config *config, struct http_server **ret, struct err *err);
-const char *http_address(const struct http_server *s); /* "127.0.0.1:9292", the real port. Borrowed */
+const char *http_address(const struct http_server *s); /* of the first, with the real port. Borrowed */
+/* Of each, from 0 on; *ret_scheme is what makes a URL of it, or "". NULL: there are no more. */
+const char *http_listens(const struct http_server *s, size_t i, const char **ret_scheme);
 bool http_is_tls(const struct http_server *s);
 int http_start(struct http_server *s, struct err *err);
 /* The certificates anew, for connections from now on; of bad ones nothing is taken. Without TLS: nothing. */
@@ -100,7 +106,7 @@ const char *http_param(const struct http_request *req, const char *name); /* per
 const char *http_header(const struct http_request *req, const char *name);
 unsigned http_header_count(const struct http_request *req, const char *name);
 const char *http_request_id(const struct http_request *req); /* "req-..."; every answer carries it */
-const char *http_peer(const struct http_request *req);       /* numeric address of the client */
+const char *http_peer(const struct http_request *req);       /* numeric address of who is connected; by a UNIX socket 127.0.0.1 */
 const char *http_scheme(const struct http_request *req);     /* "http" or "https" */
 
 struct http_pair {

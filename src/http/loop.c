@@ -76,17 +76,22 @@ void loop_give_request(struct loop *l, struct http_request *req)
 
 /* -- accepting ------------------------------------------------------------------------------------- */
 
-static void watch_listener(struct loop *l)
+static void watch_listeners(struct loop *l)
 {
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = NULL};
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE};
+	struct http_server *s = l->server;
 
-	l->accepting = epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->server->listen_fd, &ev) == 0;
+	l->accepting = true;
+	for (size_t i = 0; i < s->n_listeners; i++) {
+		ev.data.ptr = &s->listeners[i];
+		l->accepting &= epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, s->listeners[i].fd, &ev) == 0 || errno == EEXIST;
+	}
 }
 
 static void pause_accepting(struct loop *l)
 {
-	if (l->accepting)
-		(void)epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, l->server->listen_fd, NULL);
+	for (size_t i = 0; l->accepting && i < l->server->n_listeners; i++)
+		(void)epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, l->server->listeners[i].fd, NULL);
 	l->accepting = false;
 	l->accept_again_us = l->now_us + FULL_PAUSE_US;
 }
@@ -106,19 +111,19 @@ static void resume_accepting(struct loop *l)
 
 	if (!l->accepting && has_room && l->now_us >= l->accept_again_us &&
 	    !atomic_load(&l->server->stopping))
-		watch_listener(l);
+		watch_listeners(l);
 }
 
-static void add_connection(struct loop *l, int fd, const struct sockaddr_storage *peer)
+static void add_connection(struct loop *l, const struct listener *from, int fd, const struct sockaddr_storage *peer)
 {
-	if (http_conn_new(l, fd, peer))
+	if (http_conn_new(l, from, fd, peer))
 		return;
 	(void)close(fd);
 	atomic_fetch_sub(&l->server->n_connections, 1);
 }
 
 /* False: no more for now. */
-static bool accept_one(struct loop *l)
+static bool accept_one(struct loop *l, const struct listener *from)
 {
 	struct http_server *s = l->server;
 	struct sockaddr_storage peer = {0};
@@ -131,9 +136,9 @@ static bool accept_one(struct loop *l)
 		pause_accepting(l);
 		return false;
 	}
-	fd = accept4(s->listen_fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	fd = accept4(from->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd >= 0) {
-		add_connection(l, fd, &peer);
+		add_connection(l, from, fd, &peer);
 		return true;
 	}
 	atomic_fetch_sub(&s->n_connections, 1);
@@ -144,9 +149,9 @@ static bool accept_one(struct loop *l)
 	return errno == ECONNABORTED || errno == EINTR;
 }
 
-static void accept_some(struct loop *l)
+static void accept_some(struct loop *l, const struct listener *from)
 {
-	for (unsigned i = 0; i < MAX_ACCEPTS && accept_one(l); i++)
+	for (unsigned i = 0; i < MAX_ACCEPTS && accept_one(l, from); i++)
 		;
 }
 
@@ -270,15 +275,25 @@ static int next_timeout_ms(const struct loop *l)
 	return us > 0 ? (int)((us + 999) / 1000) : 0;
 }
 
+static bool is_listener(const struct loop *l, const void *what)
+{
+	const struct http_server *s = l->server;
+
+	return (const char *)what >= (const char *)s->listeners &&
+	       (const char *)what < (const char *)(s->listeners + s->n_listeners);
+}
+
 static void handle_events(struct loop *l, const struct epoll_event *events, int n)
 {
 	for (int i = 0; i < n; i++) {
-		if (!events[i].data.ptr)
-			accept_some(l);
-		else if (events[i].data.ptr == &l->inbox)
+		void *what = events[i].data.ptr;
+
+		if (is_listener(l, what))
+			accept_some(l, what);
+		else if (what == &l->inbox)
 			take_inbox(l);
 		else
-			handle_event(events[i].data.ptr, events[i].events);
+			handle_event(what, events[i].events);
 	}
 }
 
@@ -336,7 +351,7 @@ int loop_start(struct loop *l, struct err *err)
 	int r;
 
 	l->now_us = clock_mono_us();
-	watch_listener(l);
+	watch_listeners(l);
 	r = server_thread(&l->thread, "http-loop", run, l, err);
 	l->has_thread = r == 0;
 	return r;

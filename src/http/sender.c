@@ -73,7 +73,8 @@ static void finish(struct sender *s, struct http_conn *c, bool broken)
 	unwatch(s, c);
 	(void)close(job->fd);
 	job->complete = !broken && job->n_sent == job->length;
-	if (broken)
+	/* What a UNIX socket took is with the other side; and it counts its memory, not octets. */
+	if (broken && !c->is_local)
 		job->n_sent = acknowledged(c, job->n_sent);
 	req->broken |= broken;
 	req->close |= !job->complete;

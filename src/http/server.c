@@ -2,15 +2,10 @@
  * http/server.c -- puts the parts together: address, loops, senders, pools; starts and stops them. */
 #include "server.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/tcp.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -18,97 +13,43 @@
 #include "base/pool.h"
 #include "tls.h"
 
-#define LISTEN_BACKLOG 4096
 #define MIN_SENDERS 4 /* they wait for disks, not for cores */
 #define FILE_THREADS 16 /* to open is quick, or else is stuck */
 #define MAX_TIMEOUT_US ((int64_t)24 * 3600 * 1000000)
 
-/* -- the address ----------------------------------------------------------------------------------- */
+/* -- addresses ------------------------------------------------------------------------------------- */
 
-static bool is_port(const char *s)
+static int open_listeners(struct http_server *s, struct err *err)
 {
-	unsigned port = 0, n = 0;
+	const char *const *more = s->config.also;
+	size_t n = 1;
+	int r;
 
-	for (; *s >= '0' && *s <= '9' && n < 5; s++, n++)
-		port = port * 10 + (unsigned)(*s - '0');
-	return n && !*s && port <= 65535;
-}
-
-/* "host:port", "[host]:port", ":port" -> both parts. */
-static int split_address(const char *text, char host[256], char port[8], struct err *err)
-{
-	const char *colon = strrchr(text, ':');
-	size_t len = colon ? (size_t)(colon - text) : 0;
-
-	if (colon && len >= 2 && text[0] == '[' && text[len - 1] == ']') {
-		text++;
-		len -= 2;
+	while (more && more[n - 1])
+		n++;
+	s->listeners = calloc(n, sizeof(*s->listeners));
+	if (!s->listeners)
+		return err_nomem(err);
+	for (size_t i = 0; i < n; i++) {
+		r = listener_open(i == 0 ? s->config.listen : more[i - 1], s->config.unix_mode, &s->listeners[i], err);
+		if (r < 0)
+			return r;
+		s->n_listeners++;
 	}
-	if (!colon || len >= 256 || !is_port(colon + 1))
-		return err_set(err, ERR_INVALID, "'%s' is not HOST:PORT", text);
-	(void)snprintf(host, 256, "%.*s", (int)len, text);
-	(void)snprintf(port, 8, "%s", colon + 1);
-	return 0;
-}
-
-static int listen_on(const struct addrinfo *ai)
-{
-	AUTO(close_fd_p) int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int on = 1, off = 0;
-
-	if (fd < 0)
-		return -1;
-	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (ai->ai_family == AF_INET6)
-		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-	/* Accepted sockets inherit it. */
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
-		return -1;
-	return TAKE_FD(fd);
-}
-
-static int bind_address(struct http_server *s, const char *text, struct err *err)
-{
-	const struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
-	struct addrinfo *list;
-	char host[256], port[8];
-	int r = split_address(text, host, port, err);
-
-	if (r < 0)
-		return r;
-	r = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
-	if (r != 0)
-		return err_set(err, ERR_INVALID, "listen on '%s': %s", text, gai_strerror(r));
-	for (const struct addrinfo *ai = list; ai && s->listen_fd < 0; ai = ai->ai_next)
-		s->listen_fd = listen_on(ai);
-	r = errno;
-	freeaddrinfo(list);
-	if (s->listen_fd < 0)
-		return err_set(err, ERR_UNAVAILABLE, "listen on '%s': %s", text, strerror(r));
-	return 0;
-}
-
-static int write_address(struct http_server *s, struct err *err)
-{
-	struct sockaddr_storage sa = {0};
-	socklen_t len = sizeof(sa);
-	char host[INET6_ADDRSTRLEN], port[8];
-	bool is_v6;
-
-	if (getsockname(s->listen_fd, (struct sockaddr *)&sa, &len) < 0 ||
-	    getnameinfo((struct sockaddr *)&sa, len, host, sizeof(host), port, sizeof(port),
-			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-		return err_set(err, ERR_INTERNAL, "the address of the listening socket: %s", strerror(errno));
-	is_v6 = sa.ss_family == AF_INET6;
-	(void)snprintf(s->address, sizeof(s->address), "%s%s%s:%s", is_v6 ? "[" : "", host, is_v6 ? "]" : "",
-		       port);
 	return 0;
 }
 
 const char *http_address(const struct http_server *s)
 {
-	return s->address;
+	return s->listeners[0].address;
+}
+
+const char *http_listens(const struct http_server *s, size_t i, const char **ret_scheme)
+{
+	if (i >= s->n_listeners)
+		return NULL;
+	*ret_scheme = s->listeners[i].is_local ? "" : s->tls ? "https://" : "http://";
+	return s->listeners[i].address;
 }
 
 int http_check_tls(const struct http_tls *config, struct err *err)
@@ -158,6 +99,7 @@ static void set_config(struct http_server *s, const struct http_config *given)
 
 	*c = *given;
 	c->n_loops = (unsigned)or_default(c->n_loops, count_cores());
+	c->unix_mode = c->unix_mode ? c->unix_mode : 0660;
 	c->max_connections = (unsigned)or_default(c->max_connections, 16384);
 	c->max_workers = (unsigned)or_default(c->max_workers, 32);
 	c->max_streams = (unsigned)or_default(c->max_streams, 64);
@@ -211,9 +153,7 @@ static int init_parts(struct http_server *s, struct err *err)
 	if (r == 0)
 		r = s->config.tls ? tls_new(s->config.tls, &s->tls, err) : 0;
 	if (r == 0)
-		r = bind_address(s, s->config.listen, err);
-	if (r == 0)
-		r = write_address(s, err);
+		r = open_listeners(s, err);
 	if (r == 0)
 		r = init_loops(s, err);
 	if (r == 0)
@@ -236,7 +176,7 @@ int http_new(const struct http_config *config, struct http_server **ret, struct 
 
 	if (!s)
 		return err_nomem(err);
-	s->listen_fd = s->crowd.event_fd = -1;
+	s->crowd.event_fd = -1;
 	set_config(s, config);
 	r = init_parts(s, err);
 	if (r < 0) {
@@ -293,7 +233,8 @@ void http_stop(struct http_server *s, int64_t timeout_us)
 	s->stopped = true;
 	atomic_store(&s->cut_at_us, clock_mono_us() + timeout_us);
 	atomic_store(&s->stopping, true);
-	(void)shutdown(s->listen_fd, SHUT_RDWR); /* from now on connections are refused */
+	for (size_t i = 0; i < s->n_listeners; i++)
+		listener_stop(&s->listeners[i]);
 	for (unsigned i = 0; i < s->n_loops; i++)
 		inbox_wake(&s->loops[i].inbox);
 	for (unsigned i = 0; i < s->n_loops; i++)
@@ -321,7 +262,9 @@ void http_free(struct http_server *s)
 		sender_done(&s->senders[i]);
 	free(s->loops);
 	free(s->senders);
-	close_fd_p(&s->listen_fd);
+	for (size_t i = 0; i < s->n_listeners; i++)
+		listener_close(&s->listeners[i]);
+	free(s->listeners);
 	tls_free(s->tls);
 	router_free(s->router);
 	free(s);

@@ -26,6 +26,7 @@
 #include "chunk.h"
 #include "head.h"
 #include "http.h"
+#include "listen.h"
 #include "pace.h"
 #include "router.h"
 #include "timers.h"
@@ -68,7 +69,8 @@ struct http_conn {
 	int64_t waits_since_us; /* SEND, BODY and in a sender */
 	int64_t linger_until_us, linger_left;
 	struct http_request *req; /* NULL while IDLE or LINGER */
-	char peer[INET6_ADDRSTRLEN];
+	bool is_local;            /* by a UNIX socket */
+	char peer[INET6_ADDRSTRLEN]; /* "127.0.0.1" if it is: this machine */
 };
 
 static inline struct http_conn *http_conn_of(struct timer *t)
@@ -187,7 +189,8 @@ void loop_give_request(struct loop *l, struct http_request *req);
 
 /* -- conn.c ---------------------------------------------------------------------------------------- */
 
-struct http_conn *http_conn_new(struct loop *l, int fd, const struct sockaddr_storage *peer);
+struct http_conn *http_conn_new(struct loop *l, const struct listener *from, int fd,
+				const struct sockaddr_storage *peer);
 void http_conn_run(struct http_conn *c);     /* as far as it goes */
 void http_conn_back(struct http_conn *c);    /* from a pool thread or a sender */
 void http_conn_expired(struct http_conn *c); /* its timer was due */
@@ -288,9 +291,9 @@ struct http_server {
 	struct http_config config; /* without zeroes where there is a default */
 	struct pace_rule pace_rule, crowded_rule;
 	struct router *router;
-	int listen_fd;
+	struct listener *listeners;
+	size_t n_listeners;
 	struct tls *tls; /* NULL: connections are plain */
-	char address[INET6_ADDRSTRLEN + 10];
 
 	struct loop *loops;
 	unsigned n_loops;

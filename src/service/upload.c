@@ -99,7 +99,7 @@ static int open_hold(struct service *svc, const struct who *who, const char *id,
 		return 0;
 	r = service_look(svc, who, id, &a, &target, err);
 	if (r == 0)
-		r = service_allow(rule_for(svc, store), who, &target, err);
+		r = service_allow(svc, rule_for(svc, store), who, &target, err);
 	if (r == 0)
 		r = quota_of(svc, target.image.owner, &quota, err);
 	if (r < 0)
