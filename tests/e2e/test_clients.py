@@ -3,24 +3,15 @@
 import hashlib
 import io
 import json
-import os
 import subprocess
 
 import pytest
 from keystoneauth1 import noauth, session
 
+import commands
 from harness import A, ADMIN, B, make_server, pattern
 
 DATA = pattern(3_000_000)
-
-# Debian 12's glance command ends at once with the Python of the same release: an option is declared twice, which
-# argparse has come to refuse. Everything else in it is as it is.
-GLANCE = """\
-import argparse, sys
-argparse._ActionsContainer._check_conflict = lambda self, action: None
-from glanceclient.shell import main
-sys.exit(main())
-"""
 
 
 @pytest.fixture(scope='module')
@@ -46,9 +37,8 @@ def disk(tmp_path_factory):
     return path
 
 
-def run(words, check=True, **kwargs):
-    kwargs.setdefault('stdin', subprocess.DEVNULL)
-    r = subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=120, **kwargs)
+def run(program, words, check=True, **kwargs):
+    r = commands.run(program, words, **kwargs)
     if check:
         assert r.returncode == 0, r.stdout + r.stderr
     return r
@@ -59,8 +49,8 @@ def run(words, check=True, **kwargs):
 @pytest.fixture
 def osc(open_server):
     def call(*words, check=True, parse=False):
-        r = run(['/usr/bin/openstack', '--os-auth-type', 'none', '--os-endpoint', open_server.url, 'image', *words,
-                 *(['-f', 'json'] if parse else [])], check)
+        r = run('openstack', ['--os-auth-type', 'none', '--os-endpoint', open_server.url, 'image', *words,
+                              *(['-f', 'json'] if parse else [])], check)
         return json.loads(r.stdout) if parse else r
     return call
 
@@ -121,8 +111,7 @@ def test_openstack_command_says_what_was_wrong(osc):
 def glance(open_server):
     def call(*words, check=True):
         # it would take a standard input that is no terminal for the data: it gets none
-        return run(['/usr/bin/python3', '-c', GLANCE, '--os-image-url', open_server.url, '--os-auth-token', 'any', *words],
-                   check, stdin=None, preexec_fn=lambda: os.close(0))
+        return run('glance', ['--os-image-url', open_server.url, '--os-auth-token', 'any', *words], check, stdin=None)
     return call
 
 
@@ -282,7 +271,10 @@ def test_sdk_reads_the_message(sdk):
 
 def curl(who, *words):
     headers = [w for k, v in who.headers().items() for w in ('-H', f'{k}: {v}')]
-    return run(['/usr/bin/curl', '-sS', '--noproxy', '*', '-f', *headers, *words])
+    r = subprocess.run(['/usr/bin/curl', '-sS', '--noproxy', '*', '-f', *headers, *map(str, words)],
+                       stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    assert r.returncode == 0, r.stdout + r.stderr
+    return r
 
 
 def test_curl(server, disk, tmp_path):

@@ -2,16 +2,15 @@
 """Staging, imports and tasks over HTTP: what clients see, what is told, and what is left on the disk."""
 import hashlib
 import json
-import os
 import sqlite3
 import subprocess
 
 import pytest
 
+import commands
 from broker import Certificates
 from harness import A, ADMIN, B, Raw, make_server, message_of, pattern, wait_for
 from sources import REACHABLE, Hostile, Nginx
-from test_clients import GLANCE
 
 pytestmark = [pytest.mark.glint_only]
 
@@ -586,8 +585,8 @@ def open_server(tmp_path_factory):
     s.stop()
 
 
-def command(words, **kwargs):
-    r = subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=120, **kwargs)
+def command(program, words, **kwargs):
+    r = commands.run(program, words, **kwargs)
     assert r.returncode == 0, r.stdout + r.stderr
     return r.stdout
 
@@ -604,8 +603,7 @@ def test_openstack_commands(open_server, nginx, tmp_path):
     disk.write_bytes(DATA)
 
     def osc(*words):
-        return command(['/usr/bin/openstack', '--os-auth-type', 'none', '--os-endpoint', open_server.url, 'image', *words],
-                       stdin=subprocess.DEVNULL)
+        return command('openstack', ['--os-auth-type', 'none', '--os-endpoint', open_server.url, 'image', *words])
     made = json.loads(osc('create', '--disk-format', 'raw', '--container-format', 'bare', '--import', '--file', disk, '-f',
                           'json', 'imported'))
     assert wait_active(open_server, made['id'])['checksum'] == hashlib.md5(DATA).hexdigest()
@@ -616,8 +614,8 @@ def test_glance_commands(open_server, nginx, tmp_path):
     disk.write_bytes(DATA)
 
     def glance(*words):
-        return command(['/usr/bin/python3', '-c', GLANCE, '--os-image-url', open_server.url, '--os-auth-token', 'any', *words],
-                       preexec_fn=lambda: os.close(0))  # it would take a standard input for the data
+        return command('glance', ['--os-image-url', open_server.url, '--os-auth-token', 'any', *words],
+                       stdin=None)  # it would take a standard input for the data
 
     def made(out):
         return next(line.split('|')[2].strip() for line in out.splitlines() if line.startswith('| id '))
