@@ -14,6 +14,8 @@ struct err;
 struct image_limits {
 	const char *const *disk_formats, *const *container_formats;
 	int64_t max_properties, max_tags, max_members, max_locations; /* image_*_quota; negative: no limit */
+	bool shows_locations;       /* show_multiple_locations: otherwise no patch touches them */
+	const char *hash_algorithm; /* hashing_algorithm */
 };
 
 /* POST /v2/images: @body into @ret, which starts as image_init() leaves it. `id` is set if the
@@ -54,13 +56,17 @@ enum patch_format { PATCH_V20, PATCH_V21 }; /* application/openstack-images-v2.N
 int patch_parse(const json_t *body, enum patch_format format, struct arena *a, struct patch *ret,
 		struct err *err);
 
+/* Does it touch the locations? */
+bool patch_has_locations(const struct patch *p);
+
 /* Apply to @img in place, all or nothing as far as the caller discards @img on error; arrays that
  * @img came with are left as they are. Changes to
  * disk_format/container_format are refused (ERR_FORBIDDEN) unless the image is queued (or
  * importing). Permissions that depend on who asks (owner, visibility public/community) are the
- * caller's: compare before and after. A step at or below /locations is ERR_FORBIDDEN. Does
- * not touch updated_at. A property that may not be read is as if it were not there, but stays; only who may both
- * create and update it writes over it.
+ * caller's: compare before and after. Does not touch updated_at. Steps at or below /locations (whose URLs in @img
+ * are to be in plain text) change the list and make a queued image active; size and hashes of the data are what
+ * `validation_data` says, to be held against the data: see locations.c. A property that may not be read is as if it
+ * were not there, but stays; only who may both create and update it writes over it.
  *   ERR_INVALID    a format that the operator does not allow (all other values: patch_parse())
  *   ERR_CONFLICT   replace or remove of a property that is not there; strict add of one that is
  *   ERR_FORBIDDEN  base attribute removed, read-only attribute, os_glance_*, what @p->rights do not allow

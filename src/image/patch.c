@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "image/attribute.h"
+#include "image/locations.h"
 #include "image/text.h"
 
 #define MAX_TOKENS 2
@@ -286,7 +287,7 @@ static int check_frozen(const struct attribute *attr, const struct image *img, s
 {
 	if (attr->id != ATTRIBUTE_DISK_FORMAT && attr->id != ATTRIBUTE_CONTAINER_FORMAT)
 		return 0;
-	if (img->status == IMAGE_QUEUED || img->status == IMAGE_IMPORTING)
+	if (img->status == IMAGE_QUEUED)
 		return 0;
 	return err_set(err, ERR_FORBIDDEN, "The attribute '%s' can change only while the image is queued.",
 		       attr->name);
@@ -391,8 +392,7 @@ static int apply_step(struct application *ap, const struct patch_step *step, str
 	const struct attribute *attr = attribute_find(step->attribute);
 
 	if (attr->id == ATTRIBUTE_LOCATIONS)
-		return err_set(err, ERR_FORBIDDEN,
-			       "The locations of an image cannot be changed with a patch.");
+		return locations_apply(step, ap->limits, ap->a, ap->img, err);
 	if (attr->id == ATTRIBUTE_PROPERTY)
 		return apply_to_property(ap, step, err);
 	return apply_to_base(ap, attr, step, err);
@@ -463,6 +463,14 @@ static void restore_hidden(struct application *ap)
 	for (size_t i = 0; i < ap->n_hidden; i++)
 		if (!find_property(ap, ap->hidden[i]->name))
 			ap->img->properties[ap->img->n_properties++] = *ap->hidden[i];
+}
+
+bool patch_has_locations(const struct patch *p)
+{
+	for (size_t i = 0; i < p->n_steps; i++)
+		if (attribute_find(p->steps[i].attribute)->id == ATTRIBUTE_LOCATIONS)
+			return true;
+	return false;
 }
 
 int patch_apply(const struct patch *p, const struct image_limits *limits, struct arena *a, struct image *img,

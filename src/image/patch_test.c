@@ -269,6 +269,119 @@ static void locations_are_not_patched(void **state)
 	expect_replace("locations/0", "{\"url\": \"http://x\", \"metadata\": {}}", ERR_INVALID);
 }
 
+/* -- locations ------------------------------------------------------------------------------------ */
+
+#define ADD(place, url) "{\"op\": \"add\", \"path\": \"/locations/" place "\", \"value\": {\"url\": \"" url "\", \"metadata\": {}}}"
+#define REMOVE(place) "{\"op\": \"remove\", \"path\": \"/locations/" place "\"}"
+#define SHA "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce" \
+	    "47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e"
+#define EXPECTED(members) "[{\"op\": \"add\", \"path\": \"/locations/-\", \"value\": {\"url\": \"http://x\"," \
+			  " \"metadata\": {}, \"validation_data\": {" members "}}}]"
+
+static void located(struct fixture *f, enum image_status status, size_t n)
+{
+	static struct image_location two[] = {{"http://1", NULL}, {"http://2", NULL}};
+
+	fixture_init(f);
+	f->limits.shows_locations = true;
+	f->limits.max_locations = 3;
+	f->limits.hash_algorithm = "sha512";
+	f->img.status = status;
+	f->img.locations = two;
+	f->img.n_locations = n;
+}
+
+static const char *urls(struct fixture *f)
+{
+	const char *text = "";
+
+	for (size_t i = 0; i < f->img.n_locations; i++)
+		text = arena_printf(&f->a, "%s %s", text, f->img.locations[i].url);
+	return text;
+}
+
+static void expect_located(enum image_status status, size_t n, const char *body, int code, const char *expected)
+{
+	AUTO(fixture_done) struct fixture f;
+	int r;
+
+	located(&f, status, n);
+	r = run(&f, PATCH_V21, body);
+	if (r != code)
+		fail_msg("%d instead of %d (%s) for %s", r, code, f.err.text, body);
+	if (r == 0)
+		assert_string_equal(urls(&f), expected);
+	if (r == 0)
+		assert_int_equal(f.img.status, IMAGE_ACTIVE);
+}
+
+static void locations_are_added(void **state)
+{
+	expect_located(IMAGE_QUEUED, 0, "[" ADD("-", "http://x") "]", 0, " http://x");
+	expect_located(IMAGE_QUEUED, 0, "[" ADD("0", "http://x") "," ADD("0", "http://y") "]", 0, " http://y http://x");
+	expect_located(IMAGE_ACTIVE, 2, "[" ADD("1", "http://x") "]", 0, " http://1 http://x http://2");
+	expect_located(IMAGE_ACTIVE, 2, "[" ADD("-", "http://x") "]", 0, " http://1 http://2 http://x");
+	expect_located(IMAGE_ACTIVE, 2, "[" ADD("3", "http://x") "]", ERR_INVALID, NULL);
+	expect_located(IMAGE_ACTIVE, 2, "[" ADD("18446744073709551617", "http://x") "]", ERR_INVALID, NULL);
+	expect_located(IMAGE_ACTIVE, 2, "[" ADD("-1", "http://x") "]", ERR_INVALID, NULL);
+	expect_located(IMAGE_ACTIVE, 2, "[" ADD("-", "http://2") "]", ERR_INVALID, NULL);
+	expect_located(IMAGE_ACTIVE, 2, "[" ADD("-", "http://x") "," ADD("-", "http://y") "]", ERR_TOO_LARGE, NULL);
+	for (int s = IMAGE_SAVING; s <= IMAGE_DELETED; s++)
+		if (s != IMAGE_ACTIVE)
+			expect_located((enum image_status)s, 0, "[" ADD("-", "http://x") "]", ERR_CONFLICT, NULL);
+}
+
+static void locations_are_removed(void **state)
+{
+	expect_located(IMAGE_ACTIVE, 2, "[" REMOVE("0") "]", 0, " http://2");
+	expect_located(IMAGE_ACTIVE, 2, "[" REMOVE("-") "]", 0, " http://1");
+	expect_located(IMAGE_ACTIVE, 2, "[" REMOVE("2") "]", ERR_INVALID, NULL);
+	expect_located(IMAGE_ACTIVE, 2, "[" REMOVE("0") "," REMOVE("0") "]", ERR_FORBIDDEN, NULL);
+	expect_located(IMAGE_ACTIVE, 2, "[" ADD("0", "http://x") "," REMOVE("1") "," REMOVE("1") "]", 0, " http://x");
+	expect_located(IMAGE_ACTIVE, 1, "[" REMOVE("0") "]", ERR_FORBIDDEN, NULL);
+	expect_located(IMAGE_QUEUED, 0, "[" REMOVE("0") "]", ERR_CONFLICT, NULL);
+	expect_located(IMAGE_DEACTIVATED, 2, "[" REMOVE("0") "]", ERR_CONFLICT, NULL);
+}
+
+static void locations_are_replaced_once(void **state)
+{
+	static const char two[] = "[{\"op\": \"replace\", \"path\": \"/locations\", \"value\": ["
+				  "{\"url\": \"http://x\", \"metadata\": {\"a\": 1}}, {\"url\": \"http://y\", \"metadata\": {}}]}]";
+	static const char none[] = "[{\"op\": \"replace\", \"path\": \"/locations\", \"value\": []}]";
+
+	expect_located(IMAGE_QUEUED, 0, two, 0, " http://x http://y");
+	expect_located(IMAGE_ACTIVE, 2, two, ERR_INVALID, NULL);
+	expect_located(IMAGE_ACTIVE, 2, none, ERR_FORBIDDEN, NULL);
+	expect_located(IMAGE_QUEUED, 0, none, ERR_FORBIDDEN, NULL);
+}
+
+static void what_is_expected_of_the_data(void **state)
+{
+	AUTO(fixture_done) struct fixture f;
+	static const char good[] = EXPECTED("\"os_hash_algo\": \"sha512\", \"os_hash_value\": \"" SHA "\"");
+
+	located(&f, IMAGE_QUEUED, 0);
+	assert_int_equal(run(&f, PATCH_V21, good), 0);
+	assert_string_equal(f.img.os_hash_value, SHA);
+	assert_null(f.img.checksum);
+	expect_located(IMAGE_ACTIVE, 0, good, ERR_CONFLICT, NULL); /* nothing is known of it */
+	expect_located(IMAGE_QUEUED, 0, EXPECTED("\"os_hash_algo\": \"sha512\""), ERR_CONFLICT, NULL);
+	expect_located(IMAGE_QUEUED, 0, EXPECTED("\"os_hash_algo\": \"sha512\", \"os_hash_value\": \"ab\""), ERR_CONFLICT, NULL);
+	expect_located(IMAGE_QUEUED, 0, EXPECTED("\"os_hash_algo\": \"sha256\", \"os_hash_value\": \"" SHA "\""), ERR_CONFLICT, NULL);
+	expect_located(IMAGE_QUEUED, 0, EXPECTED("\"checksum\": \"d41d8cd98f00b204e9800998ecf8427e\""), ERR_CONFLICT, NULL);
+	expect_located(IMAGE_QUEUED, 0, EXPECTED("\"os_hash_algo\": 5"), ERR_CONFLICT, NULL);
+	expect_located(IMAGE_QUEUED, 0, EXPECTED(""), 0, " http://x");
+}
+
+static void data_needs_formats(void **state)
+{
+	AUTO(fixture_done) struct fixture f;
+
+	located(&f, IMAGE_QUEUED, 0);
+	f.img.disk_format = NULL;
+	assert_int_equal(run(&f, PATCH_V21, "[" ADD("-", "http://x") "]"), ERR_INVALID);
+}
+
 static void everything_that_can_change_does(void **state)
 {
 	AUTO(fixture_done) struct fixture f;
@@ -330,7 +443,7 @@ static void formats_are_frozen_with_the_bytes(void **state)
 {
 	for (int s = IMAGE_QUEUED; s <= IMAGE_DELETED; s++) {
 		AUTO(fixture_done) struct fixture f;
-		int expected = s == IMAGE_QUEUED || s == IMAGE_IMPORTING ? 0 : ERR_FORBIDDEN;
+		int expected = s == IMAGE_QUEUED ? 0 : ERR_FORBIDDEN;
 
 		fixture_init(&f);
 		f.img.status = (enum image_status)s;
@@ -472,6 +585,11 @@ int main(void)
 		cmocka_unit_test(bad_values_come_before_conflicts),
 		cmocka_unit_test(names_of_properties_are_bounded),
 		cmocka_unit_test(locations_are_not_patched),
+		cmocka_unit_test(locations_are_added),
+		cmocka_unit_test(locations_are_removed),
+		cmocka_unit_test(locations_are_replaced_once),
+		cmocka_unit_test(what_is_expected_of_the_data),
+		cmocka_unit_test(data_needs_formats),
 		cmocka_unit_test(everything_that_can_change_does),
 		cmocka_unit_test(steps_see_what_earlier_ones_did),
 		cmocka_unit_test(formats_are_frozen_with_the_bytes),

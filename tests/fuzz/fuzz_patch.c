@@ -27,10 +27,12 @@ static void check_image(const struct image *img, const struct image *before,
 {
 	const struct image_property *lock = image_find_property(img, "os_glance_lock");
 
-	require(strcmp(img->id, before->id) == 0 && img->status == before->status &&
-		img->size == before->size);
-	require(img->checksum == before->checksum && img->os_hash_value == before->os_hash_value);
-	require(img->n_locations == 0 && !img->deleted);
+	require(strcmp(img->id, before->id) == 0 && img->size == before->size && !img->deleted);
+	require(img->checksum == before->checksum);
+	require(img->status == before->status || (before->status == IMAGE_QUEUED && img->status == IMAGE_ACTIVE));
+	require((int64_t)img->n_locations <= limits->max_locations);
+	require((img->n_locations > 0) <= (img->status == IMAGE_ACTIVE));
+	require(!img->os_hash_value || (before->status == IMAGE_QUEUED && strlen(img->os_hash_value) == 128));
 	require(img->min_ram >= 0 && img->min_ram <= INT32_MAX && img->min_disk >= 0 &&
 		img->min_disk <= INT32_MAX);
 	require(lock && strcmp(lock->value, "x") == 0);
@@ -44,7 +46,7 @@ static void check_image(const struct image *img, const struct image *before,
 
 static void try(const json_t *json, enum patch_format format, enum image_status status)
 {
-	const struct image_limits limits = {disk_formats, container_formats, 8, 8, 8};
+	const struct image_limits limits = {disk_formats, container_formats, 8, 8, 8, 3, true, "sha512"};
 	AUTO(arena_done) struct arena a = {0};
 	struct image_property properties[3];
 	struct image img, before;
@@ -59,6 +61,7 @@ static void try(const json_t *json, enum patch_format format, enum image_status 
 	img.checksum = "d41d8cd98f00b204e9800998ecf8427e";
 	img.properties = properties;
 	img.n_properties = 3;
+	img.disk_format = img.container_format = status % 2 ? NULL : "raw";
 	before = img;
 	r = patch_parse(json, format, &a, &patch, &err);
 	if (r == 0)
