@@ -63,8 +63,11 @@ const struct format *format_find(const unsigned char *head, size_t n)
 int inspect_new(const struct inspect_rules *rules, const char *disk_format, const char *container_format,
 		struct inspect **ret, struct err *err)
 {
-	struct inspect *i = calloc(1, sizeof(*i));
+	struct inspect *i;
 
+	if (!disk_format || !container_format)
+		return err_set(err, ERR_CONFLICT, "The image needs a disk_format and a container_format before data.");
+	i = calloc(1, sizeof(*i));
 	if (!i)
 		return err_nomem(err);
 	i->rules = rules;

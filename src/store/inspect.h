@@ -30,8 +30,8 @@ struct inspect_result {
 	char remark[512];     /* what the rules let pass, a sentence; "" */
 };
 
-/* Of an image that is declared to be of @disk_format in @container_format (Glance's words). Both are copied.
- */
+/* Of an image that is declared to be of @disk_format in @container_format (Glance's words). Both are copied;
+ * ERR_CONFLICT if one is NULL: nobody has said what it is. */
 int inspect_new(const struct inspect_rules *rules, const char *disk_format, const char *container_format,
 		struct inspect **ret, struct err *err);
 void inspect_free(struct inspect *i); /* NULL is fine */

@@ -885,9 +885,21 @@ static void test_refused_at_once(void **state)
 	stream_free(&s);
 }
 
+static void needs_to_know_what_is_declared(void **state)
+{
+	const struct inspect_rules rules = {.must_match = true};
+	struct inspect *i = NULL;
+	struct err err = {0};
+
+	assert_int_equal(inspect_new(&rules, NULL, "bare", &i, &err), ERR_CONFLICT);
+	assert_int_equal(inspect_new(&rules, "raw", NULL, &i, &err), ERR_CONFLICT);
+	assert_null(i);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(needs_to_know_what_is_declared),
 		cmocka_unit_test(test_images_of_qemu),
 		cmocka_unit_test(test_images_that_point_outside),
 		cmocka_unit_test(test_an_image_in_an_image),
