@@ -43,8 +43,10 @@ static int set_type(struct task_query *q, const char *value, struct err *err)
 		q->type = TASK_TYPE_IMPORT;
 	else if (strcmp(value, TASK_TYPE_API_IMAGE_IMPORT) == 0)
 		q->type = TASK_TYPE_API_IMAGE_IMPORT;
+	else if (strcmp(value, TASK_TYPE_LOCATION_IMPORT) == 0)
+		q->type = TASK_TYPE_LOCATION_IMPORT;
 	else
-		return err_set(err, ERR_INVALID, "type has to be import or api_image_import.");
+		return err_set(err, ERR_INVALID, "type has to be import, api_image_import or location_import.");
 	return 0;
 }
 

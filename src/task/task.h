@@ -15,6 +15,7 @@ enum task_status { TASK_PENDING, TASK_PROCESSING, TASK_SUCCESS, TASK_FAILURE };
 /* The types we run. A database of Glance's may hold others; they are shown and never run. */
 #define TASK_TYPE_IMPORT "import"
 #define TASK_TYPE_API_IMAGE_IMPORT "api_image_import"
+#define TASK_TYPE_LOCATION_IMPORT "location_import"
 
 /* All strings live in the arena of whoever made the task. Times are microseconds since the epoch,
  * UTC; 0 means none. */

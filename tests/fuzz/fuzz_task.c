@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "task/location.h"
 #include "task/request.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -42,6 +43,20 @@ static void try_task(const json_t *body, struct arena *a)
 		import_from_done(&from);
 }
 
+static void try_location(const json_t *body, struct arena *a)
+{
+	const json_t *validation_data;
+	struct location_job job;
+	const char *url, *input;
+
+	if (location_request_parse(body, &url, &validation_data, NULL) < 0)
+		return;
+	input = location_task_input(a, ID, url, validation_data);
+	require(input && location_job_parse(input, a, &job, NULL) == 0);
+	require(strcmp(job.url, url) == 0 && json_equal(job.validation_data, validation_data) == (validation_data != NULL));
+	location_job_done(&job);
+}
+
 static char *copy_text(const uint8_t *data, size_t size)
 {
 	char *text = calloc(1, size + 1);
@@ -62,6 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (body) {
 		try_import(body, &a);
 		try_task(body, &a);
+		try_location(body, &a);
 	}
 	(void)import_job_parse(text, &a, &job, NULL);
 	shown = task_redact_json(&a, text);
