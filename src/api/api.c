@@ -13,6 +13,7 @@
 #include "api/internal.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/pool.h"
 #include "keystone/keystone.h"
 
 #define MAX_VALUES 32768 /* of a JSON body; more cost more than a request may */
@@ -32,6 +33,8 @@ int api_new(struct service *service, const struct api_config *config, struct api
 		r = rate_new(config->project_create_rate, &api->create_rate, err);
 	if (r == 0 && config->project_change_rate > 0)
 		r = rate_new(config->project_change_rate, &api->change_rate, err);
+	if (r == 0)
+		r = pool_new("glint-far", config->max_far, &api->far, err);
 	if (r < 0) {
 		api_free(api);
 		return r;
@@ -44,6 +47,7 @@ void api_free(struct api *api)
 {
 	if (!api)
 		return;
+	pool_free(api->far);
 	for (size_t i = 0; i < ARRAY_LEN(api->schemas); i++)
 		buf_done(&api->schemas[i]);
 	rate_free(api->create_rate);

@@ -6,6 +6,7 @@
 
 #include "api/internal.h"
 #include "base/log.h"
+#include "base/pool.h"
 #include "http/range.h"
 
 /* -- upload --------------------------------------------------------------------------------------- */
@@ -212,41 +213,177 @@ static void add_data_headers(struct call *c, const struct image *image, int stat
 		http_add_header(c->req, "Content-MD5", image->checksum);
 }
 
-/* Takes d->source.fd when it succeeds. */
-static int send_data(struct call *c, struct download *d)
-{
-	struct delivery_note *note = NULL;
-	int64_t first = 0, last = 0;
-	int status = 200, r;
+/* From the request to the end of its answer; in the request's arena. */
+struct delivery {
+	struct call call;
+	struct download download;
+	int64_t first, last;
+	int status;
+	struct delivery_note *note; /* NULL: nobody would hear of it */
+};
 
-	if (d->image.size < 0)
-		d->image.size = d->source.size;
-	r = choose_range(c, d->image.size, &first, &last, &status);
-	if (r < 0)
+static int begin_delivery(struct delivery *d)
+{
+	struct call *c = &d->call;
+	int r;
+
+	if (d->download.image.size < 0)
+		d->download.image.size = d->download.source.size;
+	r = choose_range(c, d->download.image.size, &d->first, &d->last, &d->status);
+	if (r < 0 || !service_wants_sent(c->api->service))
 		return r;
-	if (service_wants_sent(c->api->service)) {
-		note = note_new(c, &d->image);
-		if (!note)
-			return err_nomem(&c->err);
+	d->note = note_new(c, &d->download.image);
+	return d->note ? 0 : err_nomem(&c->err);
+}
+
+/* -- what lies elsewhere: by a thread of its own pool ----------------------------------------------- */
+
+/* Somebody waits for this thread, and nobody has promised to leave for him yet. */
+static bool is_wanted(void *cls)
+{
+	struct far_crowd *crowd = cls;
+	unsigned n = atomic_load(&crowd->n_wanted);
+
+	while (n > 0)
+		if (atomic_compare_exchange_weak(&crowd->n_wanted, &n, n - 1))
+			return true;
+	return false;
+}
+
+static bool is_given_up(void *cls)
+{
+	return http_client_is_gone(cls);
+}
+
+static void answer_failure(void *cls, struct http_request *req)
+{
+	call_fail(cls);
+}
+
+static void answer_no_more(void *cls, struct http_request *req)
+{
+}
+
+/* What is read and checked goes out, until one of them fails. *ret_sent: how much went out. */
+static int send_pieces(struct delivery *d, const unsigned char *data, size_t n, int64_t *ret_sent)
+{
+	struct call *c = &d->call;
+	int64_t at = d->first, length = d->last - d->first + 1;
+	int r = 0;
+
+	while (r == 0 && n > 0) {
+		size_t sent, left = (size_t)(length - (at - d->first));
+
+		n = n < left ? n : left;
+		r = http_write_body(c->req, data, n, is_wanted, &c->api->far_crowd, &sent, &c->err);
+		at += (int64_t)sent;
+		n = 0;
+		if (r == 0 && at <= d->last)
+			r = far_read(d->download.far, at, &data, &n, &c->err);
 	}
-	add_data_headers(c, &d->image, status, first, last);
-	http_reply_file(c->req, status, "application/octet-stream", TAKE_FD(d->source.fd), first,
-			last - first + 1, note ? report_sent : NULL, note);
-	return 0;
+	*ret_sent = at - d->first;
+	return r;
+}
+
+static void send_checked(struct delivery *d, const unsigned char *data, size_t n)
+{
+	struct call *c = &d->call;
+	struct log_ctx ctx = who_log(&c->who);
+	int64_t length = d->last - d->first + 1, n_sent = 0;
+
+	add_data_headers(c, &d->download.image, d->status, d->first, d->last);
+	http_begin_body(c->req, d->status, "application/octet-stream", length);
+	if (send_pieces(d, data, n, &n_sent) < 0)
+		log_info("glint.download", &ctx, "image %s: sending ended after %lld octets: %s", d->download.image.id,
+			 (long long)n_sent, err_story(&c->err));
+	if (d->note)
+		report_sent(TAKE(d->note), n_sent, n_sent == length);
+	far_free(TAKE(d->download.far));
+	http_resume(c->req, answer_no_more, NULL);
+}
+
+/* The first piece is there before anything is said of its coming. */
+static void run_far(void *arg)
+{
+	struct delivery *d = arg;
+	struct call *c = &d->call;
+	struct far_crowd *crowd = &c->api->far_crowd;
+	const struct watch watch = {is_given_up, c->req};
+	const unsigned char *data;
+	size_t n;
+
+	(void)is_wanted(crowd); /* it was us, if nobody has left for us */
+	far_watch(d->download.far, &watch, d->last + 1);
+	if (far_read(d->download.far, d->first, &data, &n, &c->err) < 0) {
+		note_free(TAKE(d->note));
+		far_free(TAKE(d->download.far));
+		http_resume(c->req, answer_failure, c);
+	} else {
+		send_checked(d, data, n);
+	}
+	atomic_fetch_sub(&crowd->n, 1);
+}
+
+/* From here on @d is the other thread's. */
+static void send_far(struct delivery *d)
+{
+	struct call *c = &d->call;
+	struct far_crowd *crowd = &c->api->far_crowd;
+
+	http_suspend(c->req);
+	if (atomic_fetch_add(&crowd->n, 1) >= c->api->config.max_far)
+		atomic_fetch_add(&crowd->n_wanted, 1);
+	if (pool_submit(c->api->far, run_far, d) == 0)
+		return;
+	atomic_fetch_sub(&crowd->n, 1);
+	(void)err_nomem(&c->err);
+	note_free(TAKE(d->note));
+	far_free(TAKE(d->download.far));
+	http_resume(c->req, answer_failure, c);
+}
+
+/* -- what lies here --------------------------------------------------------------------------------- */
+
+static void send_file(struct delivery *d)
+{
+	struct call *c = &d->call;
+	struct delivery_note *note = TAKE(d->note);
+
+	add_data_headers(c, &d->download.image, d->status, d->first, d->last);
+	http_reply_file(c->req, d->status, "application/octet-stream", TAKE_FD(d->download.source.fd), d->first,
+			d->last - d->first + 1, note ? report_sent : NULL, note);
+}
+
+static void deliver(struct delivery *d, struct http_request *req)
+{
+	struct call *c = &d->call;
+	struct download *dl = &d->download;
+
+	if (service_download(c->api->service, &c->who, http_param(req, "image_id"), c->arena, dl, &c->err) < 0) {
+		call_fail(c);
+	} else if (!dl->has_data) {
+		http_reply_empty(req, 204);
+	} else if (begin_delivery(d) < 0) {
+		far_free(TAKE(dl->far));
+		call_fail(c);
+	} else if (dl->far) {
+		send_far(d);
+		return;
+	} else {
+		send_file(d);
+	}
+	close_fd_p(&dl->source.fd);
 }
 
 void image_data_download(void *cls, struct http_request *req)
 {
-	struct call c;
-	struct download d = {.source.fd = -1};
+	struct delivery *d = arena_alloc(http_arena(req), sizeof(*d));
 
-	if (!call_enter_bodyless(&c, cls, req))
+	if (!d) {
+		http_reply_error(req, 503, "The service is out of memory.");
 		return;
-	if (service_download(c.api->service, &c.who, http_param(req, "image_id"), c.arena, &d, &c.err) < 0)
-		call_fail(&c);
-	else if (!d.has_data)
-		http_reply_empty(req, 204);
-	else if (send_data(&c, &d) < 0)
-		call_fail(&c);
-	close_fd_p(&d.source.fd);
+	}
+	d->download.source.fd = -1;
+	if (call_enter_bodyless(&d->call, cls, req))
+		deliver(d, req);
 }

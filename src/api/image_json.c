@@ -233,10 +233,29 @@ void image_json_of_text(struct jsonw *w, const char *text, size_t n, const struc
 
 /* -- at once --------------------------------------------------------------------------------------- */
 
+/* Only for those who may see them; for nobody who asks of an image without any. */
+static void put_locations(struct jsonw *w, const struct image *image, const struct call *c)
+{
+	AUTO(arena_done) struct arena a = {0};
+	struct image_location *list = NULL;
+	size_t n = 0;
+
+	if (service_locations(c->api->service, &c->who, image, &a, &list, &n, NULL) < 0)
+		n = 0;
+	if (c->api->config.shows_direct_url && n > 0)
+		put_str(w, "direct_url", list[0].url);
+	if (c->api->config.shows_locations) {
+		jsonw_key(w, "locations");
+		locations_json(w, list, n);
+	}
+}
+
 void image_json(struct jsonw *w, const struct image *image, const struct call *c)
 {
 	put_image(w, image, c->who.rights);
 	if (shows_stores(image->status == IMAGE_DEACTIVATED, c))
 		put_stores(w, image);
+	if (c->api->config.shows_direct_url || c->api->config.shows_locations)
+		put_locations(w, image, c);
 	jsonw_object_end(w);
 }

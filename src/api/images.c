@@ -154,21 +154,48 @@ struct page {
 	const struct call *call;
 };
 
+/* Of images that show where they lie nothing is kept: it depends on who asks. */
+static bool shows_locations(const struct call *c)
+{
+	return c->api->config.shows_direct_url || c->api->config.shows_locations;
+}
+
+/* Is there room for a row? If not, the page ends before it. */
+static bool takes(struct page *page)
+{
+	page->more = page->n == page->limit || page->out->len > MAX_PAGE_BYTES;
+	return !page->more;
+}
+
+/* @is_there: false where the page has to end behind @id. Returns as db_image_fn does. */
+static int begin_row(struct page *page, const char *id, bool is_there)
+{
+	if (!takes(page))
+		return 1;
+	memcpy(page->last_id, id, sizeof(page->last_id));
+	page->more = !is_there;
+	page->n += is_there;
+	return is_there ? 0 : 1;
+}
+
+static int add_image(void *cls, const char *id, const struct image *image, struct err *err)
+{
+	struct page *page = cls;
+	int r = begin_row(page, id, image);
+
+	if (r != 0)
+		return r;
+	image_json(&page->w, image, page->call);
+	return page->out->failed ? err_nomem(err) : 0;
+}
+
 static int add_row(void *cls, const char *id, const char *text, size_t n, struct err *err)
 {
 	struct page *page = cls;
+	int r = begin_row(page, id, text);
 
-	if (page->n == page->limit || page->out->len > MAX_PAGE_BYTES) {
-		page->more = true;
-		return 1;
-	}
-	if (!text) {
-		memcpy(page->last_id, id, sizeof(page->last_id));
-		page->more = true;
-		return 1;
-	}
-	page->n++;
-	memcpy(page->last_id, id, sizeof(page->last_id));
+	if (r != 0)
+		return r;
 	image_json_of_text(&page->w, text, n, page->call);
 	return page->out->failed ? err_nomem(err) : 0;
 }
@@ -189,6 +216,8 @@ static int fill_page(struct call *c, struct page *page, struct image_query *quer
 	page->limit = query->limit;
 	if (query->limit > 0)
 		query->limit++;
+	if (shows_locations(c))
+		return service_list_images(c->api->service, &c->who, query, brief, add_image, page, &c->err);
 	return service_list(c->api->service, &c->who, query, brief,
 			    c->who.rights ? image_json_protected_text : image_json_text, add_row, page, &c->err);
 }
@@ -266,8 +295,14 @@ static int patch_format(struct call *c, enum patch_format *ret)
 	return err_set(&c->err, ERR_MEDIA_TYPE, "An image is changed by a body of type %s.", patch_types[0].type);
 }
 
+static bool is_given_up(void *cls)
+{
+	return http_client_is_gone(cls);
+}
+
 static int update(struct call *c, struct image *ret)
 {
+	const struct watch asker = {is_given_up, c->req};
 	AUTO(json_decref_p) json_t *body = NULL;
 	enum patch_format format = PATCH_V21;
 	struct patch patch;
@@ -282,6 +317,8 @@ static int update(struct call *c, struct image *ret)
 	r = patch_parse(body, format, c->arena, &patch, &c->err);
 	if (r < 0)
 		return r;
+	if (patch_has_locations(&patch))
+		return service_relocate(c->api->service, &c->who, image_id(c), &patch, &asker, c->arena, ret, &c->err);
 	return service_update(c->api->service, &c->who, image_id(c), &patch, c->arena, ret, &c->err);
 }
 

@@ -37,6 +37,15 @@ void info_import(void *cls, struct http_request *req)
 
 /* -- stores --------------------------------------------------------------------------------------- */
 
+static void put_directory(struct jsonw *w, const struct store *s)
+{
+	put_str(w, "data_dir", store_directory(s));
+	jsonw_key(w, "chunk_size");
+	jsonw_int(w, CHUNK_SIZE);
+	jsonw_key(w, "thin_provisioning");
+	jsonw_bool(w, store_is_thin(s));
+}
+
 static void put_details(struct jsonw *w, const struct store *s)
 {
 	put_str(w, "type", store_type(s));
@@ -44,11 +53,8 @@ static void put_details(struct jsonw *w, const struct store *s)
 	jsonw_int(w, store_weight(s));
 	jsonw_key(w, "properties");
 	jsonw_object(w);
-	put_str(w, "data_dir", store_directory(s));
-	jsonw_key(w, "chunk_size");
-	jsonw_int(w, CHUNK_SIZE);
-	jsonw_key(w, "thin_provisioning");
-	jsonw_bool(w, store_is_thin(s));
+	if (!store_is_remote(s))
+		put_directory(w, s);
 	jsonw_object_end(w);
 }
 
@@ -60,6 +66,8 @@ static void put_store(struct jsonw *w, const struct store *s, bool is_default, b
 		put_str(w, "description", store_description(s));
 	if (is_default)
 		put_str(w, "default", "true"); /* a text, as clients know it */
+	if (store_is_remote(s))
+		put_str(w, "read-only", "true");
 	if (details)
 		put_details(w, s);
 	jsonw_object_end(w);

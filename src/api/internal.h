@@ -2,15 +2,27 @@
  * api/internal.h -- what the resources share. */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "api/api.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "base/jsonw.h"
 
+struct pool;
+
+/* Of those whose data comes from elsewhere: */
+struct far_crowd {
+	atomic_uint n;        /* have a thread or wait for one */
+	atomic_uint n_wanted; /* wait for one, and nobody has given way for them yet */
+};
+
 struct api {
 	struct service *service;
 	struct api_config config;
 	struct rate *create_rate, *change_rate; /* NULL: no limit */
+	struct pool *far;
+	struct far_crowd far_crowd;
 	struct buf schemas[6]; /* rendered once; see schemas.c */
 };
 
@@ -51,6 +63,9 @@ void image_json_text(struct buf *out, const struct image *image);
 void image_json_protected_text(struct buf *out, const struct image *image); /* where properties are protected */
 void image_json_of_text(struct jsonw *w, const char *text, size_t n, const struct call *c);
 
+/* locations.c */
+void locations_json(struct jsonw *w, const struct image_location *list, size_t n);
+
 /* paging.c: the link @key to @path with the parameters of this request, and @marker in place of its own
  * (NULL: none). */
 void paging_link(struct jsonw *w, const char *key, const struct call *c, const char *path, const char *marker);
@@ -69,6 +84,7 @@ http_handler_fn health_check;
 http_handler_fn metrics_show;
 http_handler_fn images_list, images_create, images_show, images_update, images_delete;
 http_handler_fn image_data_upload, image_data_download, image_data_stage;
+http_handler_fn locations_add, locations_list;
 http_handler_fn image_import, image_tasks_list;
 http_handler_fn tasks_list, tasks_create, tasks_show;
 http_handler_fn info_import, info_stores, info_stores_detail, info_usage, store_image_delete;

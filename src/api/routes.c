@@ -33,6 +33,9 @@ const struct http_route api_routes[] = {
 	{"POST", "/v2/images/{image_id}/import", HTTP_WORKER, image_import},
 	{"GET", "/v2/images/{image_id}/tasks", HTTP_WORKER, image_tasks_list},
 
+	{"POST", "/v2/images/{image_id}/locations", HTTP_WORKER, locations_add},
+	{"GET", "/v2/images/{image_id}/locations", HTTP_WORKER, locations_list},
+
 	{"POST", "/v2/images/{image_id}/actions/deactivate", HTTP_WORKER, image_deactivate},
 	{"POST", "/v2/images/{image_id}/actions/reactivate", HTTP_WORKER, image_reactivate},
 

@@ -10,7 +10,7 @@ static const struct {
 	const char *id;
 	bool named_stores; /* only where stores have names */
 } versions[] = {
-	{"v2.13", true}, {"v2.12", true},  {"v2.11", true},  {"v2.10", true},  {"v2.9", false},
+	{"v2.17", false}, {"v2.15", false}, {"v2.13", true}, {"v2.12", true},  {"v2.11", true},  {"v2.10", true},  {"v2.9", false},
 	{"v2.8", true},  {"v2.7", false},  {"v2.6", false},  {"v2.5", false},  {"v2.4", false},
 	{"v2.3", false}, {"v2.2", false},  {"v2.1", false},  {"v2.0", false},
 };

@@ -5,7 +5,7 @@
 #include "cmd/options.h"
 
 #define KEYSTONE "Nobody is let in without a token; see [paste_deploy] flavor."
-#define ONLY_FILES "This version keeps images in directories only."
+#define ONLY_FILES "This version keeps images in directories, and reads them from web servers."
 #define LIMITS "Not needed to ask for limits; see auth_url and endpoint_id."
 #define LOG_FORMAT "Lines of the log have one format, that of oslo.log's defaults."
 #define LOG_PLACE "The log goes to log_file or to standard error, which systemd hands to its journal."
@@ -17,7 +17,6 @@
 #define NO_RPC "It is for remote procedure calls; Glance makes none and neither does glint."
 #define CONSUMER "It is for consumers, which glint is not."
 #define ONE_CONNECTION "Each notification driver has one connection."
-#define LOCATIONS "The locations routes are not there, so no client sees or sets one."
 
 const struct conf_option glance_only_options[] = {
 	{"DEFAULT", "workers", CONF_IGNORED, NULL, ONE_PROCESS},
@@ -35,8 +34,8 @@ const struct conf_option glance_only_options[] = {
 	{"DEFAULT", "allow_anonymous_access", CONF_IGNORED, NULL, KEYSTONE},
 	{"DEFAULT", "enforce_secure_rbac", CONF_IGNORED, NULL,
 	 "The default rules are those of secure RBAC with project scope; [oslo_policy] policy_file changes them."},
-	{"DEFAULT", "show_image_direct_url", CONF_IGNORED, NULL, LOCATIONS},
-	{"DEFAULT", "show_multiple_locations", CONF_IGNORED, NULL, LOCATIONS},
+	{"DEFAULT", "do_secure_hash", CONF_IGNORED, NULL,
+	 "What is at a location is always read and hashed before it becomes an image's data."},
 	{"DEFAULT", "location_strategy", CONF_IGNORED, NULL, "The store with the highest weight is read first."},
 	{"store_type_location_strategy", "*", CONF_IGNORED, NULL, "The store with the highest weight is read first."},
 	{"oslo_limit", "*", CONF_IGNORED, NULL, LIMITS},
@@ -105,11 +104,11 @@ const struct conf_option glance_only_options[] = {
 	 "The sizes of buffers are chosen by glint."},
 	{"glance_store", "filesystem_store_datadirs", CONF_IGNORED, NULL,
 	 "Several directories are several stores: see [DEFAULT] enabled_backends."},
-	{"glance_store", "filesystem_store_metadata_file", CONF_IGNORED, NULL, LOCATIONS},
+	{"glance_store", "filesystem_store_metadata_file", CONF_IGNORED, NULL, ONLY_FILES},
 	{"glance_store", "cinder_*", CONF_IGNORED, NULL, ONLY_FILES},
 	{"glance_store", "default_swift_reference", CONF_IGNORED, NULL, ONLY_FILES},
-	{"glance_store", "http_proxy_information", CONF_IGNORED, NULL, ONLY_FILES},
-	{"glance_store", "https_*", CONF_IGNORED, NULL, ONLY_FILES},
+	{"glance_store", "http_proxy_information", CONF_IGNORED, NULL,
+	 "Locations are connected to directly: only so the address that is connected to can be checked."},
 	{"glance_store", "rados_*", CONF_IGNORED, NULL, ONLY_FILES},
 	{"glance_store", "rbd_*", CONF_IGNORED, NULL, ONLY_FILES},
 	{"glance_store", "rootwrap_config", CONF_IGNORED, NULL, ONLY_FILES},

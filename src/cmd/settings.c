@@ -125,9 +125,11 @@ static int octal_digits(int64_t number, int64_t *ret, struct err *err)
 }
 
 /* One store, with its options in @section. */
-static int load_store(struct settings *s, const char *section, struct store_config *ret, struct err *err)
+static int load_store(struct settings *s, const char *section, const char *type, struct store_config *ret, struct err *err)
 {
-	ret->type = "file";
+	ret->type = type;
+	ret->ca_file = conf_str(s->conf, section, "https_ca_certificates_file");
+	ret->insecure = conf_bool(s->conf, section, "https_insecure");
 	ret->directory = conf_str(s->conf, section, "filesystem_store_datadir");
 	ret->description = conf_str(s->conf, section, "store_description");
 	ret->weight = conf_int(s->conf, section, "weight");
@@ -145,24 +147,44 @@ static int give_directory(struct settings *s, struct store_config *c, const char
 	return c->directory ? 0 : err_nomem(err);
 }
 
-/* @backend is ID:file; its options are in section [ID]. */
+static bool is_remote(const struct store_config *c)
+{
+	return strcmp(c->type, "http") == 0;
+}
+
+static size_t n_written(const struct settings *s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_stores; i++)
+		n += s->stores[i].type && !is_remote(&s->stores[i]);
+	return n;
+}
+
+/* @backend is ID:TYPE; its options are in section [ID]. */
 static int load_named_store(struct settings *s, const char *backend, struct store_config *ret, struct err *err)
 {
 	const char *colon = strchr(backend, ':');
-	int r;
 
-	if (!colon || colon == backend || strcmp(colon + 1, "file") != 0)
-		return err_set(err, ERR_INVALID, "enabled_backends: \"%.100s\": this version has stores of type file",
+	if (!colon || colon == backend || (strcmp(colon + 1, "file") != 0 && strcmp(colon + 1, "http") != 0))
+		return err_set(err, ERR_INVALID, "enabled_backends: \"%.100s\": this version has stores of type file and http",
 			       backend);
 	ret->id = arena_strndup(&s->arena, backend, (size_t)(colon - backend));
 	if (!ret->id)
 		return err_nomem(err);
-	r = load_store(s, ret->id, ret, err);
-	if (r < 0)
-		return r;
-	if (!ret->directory && s->n_stores > 1)
-		return err_set(err, ERR_INVALID, "[%s] filesystem_store_datadir: each of several stores needs one", ret->id);
-	return give_directory(s, ret, "images", err);
+	return load_store(s, ret->id, colon + 1, ret, err);
+}
+
+/* One may do without; what is in several has to be told apart. */
+static int place_store(struct settings *s, struct store_config *c, struct err *err)
+{
+	if (is_remote(c)) {
+		c->directory = NULL;
+		return 0;
+	}
+	if (!c->directory && n_written(s) > 1)
+		return err_set(err, ERR_INVALID, "[%s] filesystem_store_datadir: each of several stores needs one", c->id);
+	return give_directory(s, c, "images", err);
 }
 
 static int check_default_store(const struct settings *s, struct err *err)
@@ -179,8 +201,21 @@ static int load_named_stores(struct settings *s, const char *const *backends, st
 
 	for (size_t i = 0; i < s->n_stores && r == 0; i++)
 		r = load_named_store(s, backends[i], &s->stores[i], err);
+	for (size_t i = 0; i < s->n_stores && r == 0; i++)
+		r = place_store(s, &s->stores[i], err);
 	s->default_store = conf_str(s->conf, "glance_store", "default_backend");
 	return r < 0 ? r : check_default_store(s, err);
+}
+
+static bool has_kind(const struct settings *s, const char *kind)
+{
+	size_t n;
+	const char *const *kinds = conf_list(s->conf, "glance_store", "stores", &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(kinds[i], kind) == 0)
+			return true;
+	return false;
 }
 
 static int load_nameless_store(struct settings *s, struct err *err)
@@ -188,9 +223,17 @@ static int load_nameless_store(struct settings *s, struct err *err)
 	int r = check_store_kind(s, err);
 
 	if (r == 0)
-		r = load_store(s, "glance_store", &s->stores[0], err);
+		r = load_store(s, "glance_store", "file", &s->stores[0], err);
 	s->stores[0].id = s->default_store = "";
-	return r < 0 ? r : give_directory(s, &s->stores[0], "images", err);
+	if (r == 0)
+		r = give_directory(s, &s->stores[0], "images", err);
+	if (r < 0 || !has_kind(s, "http"))
+		return r;
+	s->n_stores = 2; /* images are read from there, too */
+	s->stores[1].id = "";
+	r = load_store(s, "glance_store", "http", &s->stores[1], err);
+	s->stores[1].directory = NULL;
+	return r;
 }
 
 /* node_staging_uri, or where stores have names a section of its own. Nobody but us reads what is there. */
@@ -218,7 +261,7 @@ static int load_stores(struct settings *s, struct err *err)
 	int r;
 
 	s->n_stores = named ? s->n_stores : 1;
-	s->stores = arena_alloc(&s->arena, s->n_stores * sizeof(*s->stores));
+	s->stores = arena_alloc(&s->arena, (s->n_stores + 1) * sizeof(*s->stores));
 	if (!s->stores)
 		return err_nomem(err);
 	r = named ? load_named_stores(s, backends, err) : load_nameless_store(s, err);
@@ -477,6 +520,11 @@ static int load_service(struct settings *s, struct err *err)
 	c->inspect.must_match = conf_bool(s->conf, "image_format", "require_image_format_match");
 	c->inspect.gpt_nonfatal = conf_bool(s->conf, "image_format", "gpt_safety_checks_nonfatal");
 	c->inspect.vmdk_types = list_of(s, "image_format", "vmdk_allowed_types");
+	c->limits.shows_locations = conf_bool(s->conf, "DEFAULT", "show_multiple_locations");
+	c->limits.hash_algorithm = conf_str(s->conf, "DEFAULT", "hashing_algorithm");
+	c->max_surveys = (unsigned)conf_int(s->conf, "glint", "max_location_reads");
+	c->max_surveys_of_project = (unsigned)conf_int(s->conf, "glint", "max_location_reads_per_project");
+	c->http_retries = (unsigned)conf_int(s->conf, "DEFAULT", "http_retries");
 	r = load_quotas(s, err);
 	if (r < 0)
 		return r;
@@ -546,6 +594,9 @@ static int load_api(struct settings *s, struct err *err)
 	if (n && !c->public_endpoint)
 		return err_nomem(err);
 	c->limits = s->service.limits;
+	c->shows_direct_url = conf_bool(s->conf, "DEFAULT", "show_image_direct_url");
+	c->shows_locations = c->limits.shows_locations;
+	c->max_far = (unsigned)conf_int(s->conf, "glint", "max_far");
 	c->pages.default_limit = conf_int(s->conf, "DEFAULT", "limit_param_default");
 	c->pages.max_limit = conf_int(s->conf, "DEFAULT", "api_limit_max");
 	c->project_create_rate = conf_int(s->conf, "glint", "project_create_rate");
@@ -772,6 +823,8 @@ int settings_load(const struct location_args *args, bool print_warnings, struct 
 		return r;
 	}
 	*ret = s;
+	for (size_t i = 0; i < ret->n_stores; i++)
+		ret->stores[i].fetch = &ret->service.import.fetch; /* not that of what was just copied */
 	return 0;
 }
 

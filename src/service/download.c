@@ -3,15 +3,8 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "notify/notify.h"
-#include "service/internal.h"
+#include "service/places.h"
 #include "service/seal.h"
-
-/* A location, opened up as far as it can be without reading. */
-struct place {
-	struct store *store; /* NULL: of none of this node */
-	const char *url;
-	struct err err;      /* why it cannot be had; code 0: it may be */
-};
 
 static void find_place(struct service *svc, const char *location, struct arena *a, struct place *ret)
 {
@@ -45,23 +38,32 @@ static struct place *find_places(struct service *svc, const struct image *image,
 	return places;
 }
 
-/* The first location that answers. An image whose bytes are gone from all of them is ERR_NOT_FOUND; the
- * log says more. */
-int service_open_bytes(struct service *svc, const struct image *image, const struct log_ctx *ctx,
-		       struct store_source *ret, struct err *err)
+/* Only the first that is tried counts as an answer; those far away are tried when they are read. */
+static int open_place(struct service *svc, const struct image *image, const struct who *who, struct arena *a,
+		      struct place *places, size_t n, struct image_bytes *ret, struct err *err)
+{
+	if (store_is_remote(places->store) && image->size != IMAGE_SIZE_UNKNOWN)
+		return far_new(svc, image, who, a, places, n, &ret->far, err);
+	return store_read(places->store, places->url, &ret->file, err);
+}
+
+int service_open_bytes(struct service *svc, const struct image *image, const struct who *who, struct image_bytes *ret,
+		       struct err *err)
 {
 	AUTO(arena_done) struct arena a = {0};
 	struct place *places = find_places(svc, image, &a);
+	struct log_ctx ctx = who_log(who);
 	bool gone = true;
 
+	*ret = (struct image_bytes){.file.fd = -1};
 	if (!places && image->n_locations > 0)
 		return err_nomem(err);
 	for (size_t i = 0; i < image->n_locations; i++) {
 		struct place *p = &places[i];
 
-		if (p->err.code == 0 && store_read(p->store, p->url, ret, &p->err) == 0)
+		if (p->err.code == 0 && open_place(svc, image, who, &a, p, image->n_locations - i, ret, &p->err) == 0)
 			return 0;
-		log_warning("glint.download", ctx, "image %s: reading a location: %s", image->id,
+		log_warning("glint.download", &ctx, "image %s: reading a location: %s", image->id,
 			    err_story(&p->err));
 		gone &= p->err.code == ERR_NOT_FOUND;
 	}
@@ -71,13 +73,14 @@ int service_open_bytes(struct service *svc, const struct image *image, const str
 }
 
 /* An image whose bytes are gone is sent as having none (204), as clients know it. */
-static int open_source(struct service *svc, const struct who *who, const struct image *image,
-		       struct download *ret, struct err *err)
+static int open_source(struct service *svc, const struct who *who, struct download *ret, struct err *err)
 {
-	struct log_ctx ctx = who_log(who);
-	int r = service_open_bytes(svc, image, &ctx, &ret->source, err);
+	struct image_bytes bytes = {.file.fd = -1};
+	int r = service_open_bytes(svc, &ret->image, who, &bytes, err);
 
 	ret->has_data = r == 0;
+	ret->source = bytes.file;
+	ret->far = bytes.far;
 	return r == ERR_NOT_FOUND ? 0 : r;
 }
 
@@ -98,9 +101,10 @@ int service_download(struct service *svc, const struct who *who, const char *id,
 	ret->image = target.image;
 	ret->has_data = false;
 	ret->source.fd = -1;
+	ret->far = NULL;
 	if (target.image.status != IMAGE_ACTIVE && target.image.status != IMAGE_DEACTIVATED)
 		return 0;
-	return open_source(svc, who, &target.image, ret, err);
+	return open_source(svc, who, ret, err);
 }
 
 bool service_wants_sent(const struct service *svc)

@@ -44,9 +44,12 @@ struct executor {
 	bool stopping;
 	struct run *runs;
 	int64_t n_left_waiting; /* at start */
+	char failing[UUID_LEN + 1]; /* the task that could not be begun last, and how often in a row */
+	unsigned n_failing;
 };
 
-static const struct task_kind *const kinds[] = {&task_kind_import, &task_kind_api_image_import};
+static const struct task_kind *const kinds[] = {&task_kind_import, &task_kind_api_image_import,
+						&task_kind_location_import};
 
 static const struct task_kind *find_kind(const char *type)
 {
@@ -220,7 +223,9 @@ static int begin_work(struct run *run, struct db_tx *tx, struct err *err)
 		run_refuse(run, ERR_INVALID, "There are no tasks of the type %.30s.", run->task.type);
 	else if (run->job.n_runs > MAX_RUNS)
 		run_refuse(run, ERR_INTERNAL, "The task was interrupted %d times.", MAX_RUNS);
-	r = run->kind ? run->kind->begin(run, tx, err) : 0;
+	r = run->kind && !run->is_hopeless ? run->kind->begin(run, tx, err) : 0;
+	if (r < 0)
+		run->begin_failed = true;
 	return r < 0 ? r : db_task_update(tx, before, &run->task, err);
 }
 
@@ -285,6 +290,51 @@ static int pick_up(struct run *run, bool *ret_deferred, struct err *err)
 		return r;
 	}
 	return pick_up_ahead(run, err);
+}
+
+/* How often in a row that task could not be begun. */
+static unsigned count_failure(struct executor *e, const struct run *run)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&e->lock);
+	if (strcmp(e->failing, run->task.id) != 0)
+		e->n_failing = 0;
+	memcpy(e->failing, run->task.id, sizeof(e->failing));
+	n = ++e->n_failing;
+	pthread_mutex_unlock(&e->lock);
+	return n;
+}
+
+/* What begin() says of a task that it cannot begin, and would say again, is why the task cannot run: it must not
+ * stand for ever in the way of all behind it. That the database takes no transactions is not its fault. */
+static bool is_hopeless(struct executor *e, const struct run *run, int r)
+{
+	if (!run->begin_failed)
+		return false;
+	switch (r) {
+	case ERR_NO_MEMORY:
+	case ERR_UNAVAILABLE:
+	case ERR_TIMEOUT:
+	case ERR_TOO_LONG:
+		return false;
+	case ERR_INTERNAL:
+		return count_failure(e, run) >= MAX_RUNS;
+	default:
+		return true;
+	}
+}
+
+/* Once more, for the refusal that @err is. */
+static int pick_up_hopeless(struct run *run, bool *ret_deferred, struct err *err)
+{
+	if (run->listed)
+		uploads_remove(run->svc, &run->upload);
+	run->listed = false;
+	run->is_hopeless = true;
+	run->refusal = *err;
+	*err = (struct err){0};
+	return pick_up(run, ret_deferred, err);
 }
 
 /* -- ending --------------------------------------------------------------------------------------- */
@@ -460,6 +510,8 @@ static int run_next(struct executor *e, char ret_deferred[UUID_LEN + 1], struct 
 		return err_nomem(err);
 	run->svc = e->svc;
 	r = pick_up(run, &deferred, err);
+	if (r < 0 && is_hopeless(e, run, r))
+		r = pick_up_hopeless(run, &deferred, err);
 	if (r == PICKED_UP)
 		work(e, run);
 	if (deferred)

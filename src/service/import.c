@@ -156,6 +156,8 @@ static int add_store(struct asked *k, const char *id, struct err *err)
 
 	if (!s || s == stores_staging(k->svc->stores))
 		return err_set(err, ERR_CONFLICT, "There is no store called %.64s.", id);
+	if (store_is_remote(s))
+		return k->request->all_stores ? 0 : err_set(err, ERR_CONFLICT, "Nothing can be stored in the store %.64s.", id);
 	if (is_copy(k) && is_in(k, id)) {
 		if (k->request->all_stores)
 			return 0;

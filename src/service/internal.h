@@ -16,6 +16,7 @@ struct hold;
 struct quotas;
 struct remover;
 struct sink;
+struct survey_slot;
 struct transfer;
 
 /* Bytes of an image that arrive in this process; a delete of the image stops it. */
@@ -39,6 +40,7 @@ struct service {
 
 	pthread_mutex_t lock; /* of the list; held for a few instructions only */
 	struct upload *uploads;
+	struct survey_slot *surveys; /* under way, see survey.h */
 
 	struct quotas *quotas;
 	struct janitor *janitor;
@@ -72,11 +74,6 @@ int service_check_draft(struct service *svc, const struct who *who, struct image
 int service_find_membership(struct db_tx *tx, const struct who *who, const struct image *image, struct arena *a,
 			    bool *ret, struct err *err);
 
-/* The bytes of an image from the first of its locations that answers, by the weight of their stores.
- * ERR_NOT_FOUND: they are gone from all of them. */
-int service_open_bytes(struct service *svc, const struct image *image, const struct log_ctx *ctx,
-		       struct store_source *ret, struct err *err);
-
 /* Remove the bytes of a location as it stands in the database. */
 int service_remove_bytes(struct service *svc, const char *location, struct err *err);
 
@@ -89,6 +86,20 @@ int service_commit(struct service *svc, struct db_tx **tx, struct err *err);
 /* Write @after over @before with a new updated_at, and append image.update. */
 int service_save(struct service *svc, struct db_tx *tx, const struct who *who, const struct image *before,
 		 struct image *after, struct err *err);
+
+/* update.c: what of a PATCH depends on who asks, and on what happens to the image. */
+int update_check(struct service *svc, struct db_tx *tx, const struct who *who, const struct target *before,
+		 const struct image *after, struct arena *a, struct err *err);
+
+/* relocate.c */
+/* Where @url is, for somebody who wants to make it a location: ERR_INVALID unless it is in a store from which images
+ * are only read. Asks nobody. */
+int location_check(struct service *svc, const char *url, struct store **ret, struct err *err);
+/* A copy of @from whose locations are in plain text, those that cannot be read left out if @lenient. */
+int locations_open(struct service *svc, const struct image *from, bool lenient, struct arena *a, struct image *to,
+		   struct err *err);
+/* Why the data at a location could not be taken, for who named it. */
+int location_failed(struct err *err);
 
 /* uploads.c */
 void uploads_add(struct service *svc, struct upload *u);
@@ -106,6 +117,9 @@ int upload_run(struct service *svc, const struct who *who, struct upload *u, str
 void upload_describe(const struct transfer *t, struct image *image);
 /* For the operator: what the rules let pass of them. */
 void upload_remark(const struct transfer *t, const struct log_ctx *ctx);
+/* @url: in plain text. @metadata: NULL for none; the store that it is in is added where stores have names. */
+int service_add_location(struct service *svc, struct db_tx *tx, const struct image *image, const struct store *store,
+			 const char *url, const char *metadata, struct arena *a, struct err *err);
 int upload_add_location(struct service *svc, struct db_tx *tx, const struct image *image, const struct sink *sink,
 			struct arena *a, struct err *err);
 

@@ -47,9 +47,9 @@ struct filter {
 	struct service *svc;
 	struct db_tx *tx;
 	const struct who *who;
-	db_render_fn *render;
-	db_text_fn *fn;
+	service_image_fn *fn;
 	void *cls;
+	bool sees_all; /* nobody needs to be asked */
 	unsigned n_rows;
 	char last_id[UUID_LEN + 1];
 };
@@ -67,55 +67,92 @@ static int may_see(const struct filter *f, const struct image *image, bool *ret,
 static int filter_row(void *cls, const struct image *image, struct err *err)
 {
 	struct filter *f = cls;
-	AUTO(buf_done) struct buf text = {0};
 	bool visible;
 	int r;
 
+	if (f->sees_all)
+		return f->fn(f->cls, image->id, image, err);
 	if (f->n_rows++ == MAX_FILTERED_ROWS)
-		return f->fn(f->cls, f->last_id, NULL, 0, err);
+		return f->fn(f->cls, f->last_id, NULL, err);
 	memcpy(f->last_id, image->id, sizeof(f->last_id));
 	r = may_see(f, image, &visible, err);
-	if (r < 0 || !visible)
-		return r;
-	f->render(&text, image);
-	return text.failed ? err_nomem(err) : f->fn(f->cls, image->id, buf_cstr(&text), text.len, err);
+	return r < 0 || !visible ? r : f->fn(f->cls, image->id, image, err);
 }
 
 /* One walk, however many rows are passed over: the page is full when @fn says so. */
 static int list_filtered(struct filter *f, const struct image_query *query, struct err *err)
 {
 	struct image_query walk = *query;
-	int r = db_begin(f->svc->db, DB_READ, &f->tx, err);
 
-	if (query->limit > 0)
+	if (query->limit > 0 && !f->sees_all)
 		walk.limit = MAX_FILTERED_ROWS + 1;
-	if (r == 0)
-		r = db_image_list(f->tx, &walk, filter_row, f, err);
-	db_abort(f->tx);
-	return r;
+	return db_image_list(f->tx, &walk, filter_row, f, err);
 }
 
-int service_list(struct service *svc, const struct who *who, struct image_query *query, bool brief,
-		 db_render_fn *render, db_text_fn *fn, void *cls, struct err *err)
+static int begin_list(struct service *svc, const struct who *who, struct image_query *query, bool brief,
+		      struct db_tx **ret, struct err *err)
 {
 	const struct policy_target in_general = {0};
-	AUTO(db_abort_p) struct db_tx *tx = NULL;
-	int r;
+	int r = policy_check(svc->policy, POLICY_GET_IMAGES, who, &in_general, err);
 
-	r = policy_check(svc->policy, POLICY_GET_IMAGES, who, &in_general, err);
 	if (r < 0)
 		return r;
 	query->sees_everything = who_is_admin(who);
 	query->project = who->project_id;
 	filter_what_may_be_read(who, query);
-	query->with_locations = stores_have_names(svc->stores); /* they name the store */
-	if (!sees_all_that_reaches(svc, who)) {
-		struct filter f = {.svc = svc, .who = who, .render = render, .fn = fn, .cls = cls};
+	if (brief && !sees_all_that_reaches(svc, who))
+		return ERR_TOO_LONG;
+	return db_begin(svc->db, brief ? DB_READ_BRIEF : DB_READ, ret, err);
+}
 
-		return brief ? ERR_TOO_LONG : list_filtered(&f, query, err);
-	}
-	r = db_begin(svc->db, brief ? DB_READ_BRIEF : DB_READ, &tx, err);
+/* Rows as the texts that are made of them. */
+struct rendering {
+	db_render_fn *render;
+	db_text_fn *fn;
+	void *cls;
+};
+
+static int render_row(void *cls, const char *id, const struct image *image, struct err *err)
+{
+	const struct rendering *to = cls;
+	AUTO(buf_done) struct buf text = {0};
+
+	if (!image)
+		return to->fn(to->cls, id, NULL, 0, err);
+	to->render(&text, image);
+	return text.failed ? err_nomem(err) : to->fn(to->cls, id, buf_cstr(&text), text.len, err);
+}
+
+int service_list(struct service *svc, const struct who *who, struct image_query *query, bool brief,
+		 db_render_fn *render, db_text_fn *fn, void *cls, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	struct rendering to = {render, fn, cls};
+	int r = begin_list(svc, who, query, brief, &tx, err);
+
 	if (r < 0)
 		return r;
+	query->with_locations = stores_have_names(svc->stores); /* they name the store */
+	if (!sees_all_that_reaches(svc, who)) {
+		struct filter f = {.svc = svc, .tx = tx, .who = who, .fn = render_row, .cls = &to};
+
+		return list_filtered(&f, query, err);
+	}
 	return db_image_list_texts(tx, query, render, fn, cls, err);
+}
+
+int service_list_images(struct service *svc, const struct who *who, struct image_query *query, bool brief,
+			service_image_fn *fn, void *cls, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	struct filter f = {.svc = svc, .who = who, .fn = fn, .cls = cls};
+	int r = begin_list(svc, who, query, brief, &tx, err);
+
+	if (r < 0)
+		return r;
+	query->with_locations = true;
+	f.tx = tx;
+	f.sees_all = sees_all_that_reaches(svc, who);
+	r = list_filtered(&f, query, err);
+	return r > 0 ? 0 : r;
 }

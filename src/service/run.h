@@ -35,6 +35,8 @@ struct run {
 	struct quota quota; /* known before the transaction that picks it up: to ask may take a while */
 	struct hold *hold;  /* of what it stores; NULL: of nothing yet */
 	struct err refusal; /* code 0: it can run */
+	bool begin_failed;  /* of the kind: nothing has happened */
+	bool is_hopeless;   /* so it is not asked again; the refusal says why */
 	/* Its flags stop the work: image deleted, or the process ends. In the list of uploads while an
 	 * image is known. */
 	struct upload upload;
@@ -45,7 +47,7 @@ struct run {
 	struct run *next;
 };
 
-extern const struct task_kind task_kind_import, task_kind_api_image_import;
+extern const struct task_kind task_kind_import, task_kind_api_image_import, task_kind_location_import;
 
 void run_refuse(struct run *run, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 

@@ -45,7 +45,7 @@ static struct store *named_store(struct service *svc, const char *id)
 {
 	struct store *s = stores_find(svc->stores, id);
 
-	return s == stores_staging(svc->stores) ? NULL : s;
+	return s && (s == stores_staging(svc->stores) || store_is_remote(s)) ? NULL : s;
 }
 
 static void find_sinks(struct run *run, struct plan *p)
@@ -91,6 +91,9 @@ static int load_image(struct run *run, struct db_tx *tx, struct plan *p, bool *r
 		return r;
 	if (!progress_is_locked_by(&p->image, run->task.id))
 		run_refuse(run, ERR_CONFLICT, "Another import has taken over image %s.", p->job.image_id);
+	else if (!is_copy(p) && (!p->image.disk_format || !p->image.container_format))
+		run_refuse(run, ERR_CONFLICT, "Image %s needs a disk_format and a container_format before an import.",
+			   p->job.image_id);
 	else if (!may_begin(p, run))
 		run_refuse(run, ERR_CONFLICT, "Image %s is %s and cannot be imported.", p->job.image_id,
 			   image_status_name(p->image.status));
@@ -170,8 +173,14 @@ static int image_begin(struct run *run, struct db_tx *tx, struct err *err)
 
 	if (!p)
 		return err_nomem(err);
+	if (run->task.image_id && uuid_is_canonical(run->task.image_id)) {
+		memcpy(p->job.image_id, run->task.image_id, UUID_LEN + 1);
+		run->plan = p; /* first: whatever is wrong, the image is put back */
+	}
 	r = import_job_parse(run->task.input, &run->arena, &p->job, &why);
 	if (r < 0) {
+		if (run->plan)
+			memcpy(p->job.image_id, run->task.image_id, UUID_LEN + 1);
 		run_refuse(run, r, "%s", why.text);
 		return r == ERR_NO_MEMORY ? r : 0;
 	}
@@ -393,7 +402,6 @@ static int finish(struct run *run, struct transfer *t, struct err *err)
 static int open_source(struct run *run, struct source *s, struct err *err)
 {
 	struct plan *p = run->plan;
-	struct log_ctx ctx = who_log(&run->who);
 
 	switch (p->job.request.method) {
 	case IMPORT_GLANCE_DIRECT:
@@ -403,7 +411,7 @@ static int open_source(struct run *run, struct source *s, struct err *err)
 	case IMPORT_COPY_IMAGE:
 		break;
 	}
-	return source_open_image(s, &p->image, &ctx, err);
+	return source_open_image(s, &p->image, &run->who, err);
 }
 
 /* A copy has to be what it is a copy of. */
@@ -440,7 +448,7 @@ static int begin_inspection(struct run *run, struct transfer *t, struct err *err
 {
 	const struct plan *p = run->plan;
 
-	if (!p->image.disk_format || !p->image.container_format)
+	if (is_copy(p) && (!p->image.disk_format || !p->image.container_format))
 		return 0;
 	return inspect_new(&run->svc->config.inspect, p->image.disk_format, p->image.container_format, &t->inspect, err);
 }

@@ -27,6 +27,12 @@ struct policy;
 struct protections;
 struct service;
 
+/* Who waits for something that may take long. */
+struct watch {
+	bool (*is_cancelled)(void *cls); /* asked at least once a second while something blocks */
+	void *cls;
+};
+
 /* What an import may do, and what is done to it. Lists end with NULL; everything is borrowed. */
 struct import_config {
 	struct fetch_options fetch;         /* max_octets and cancelled are filled in for each task */
@@ -53,6 +59,9 @@ struct service_config {
 	struct import_config import;
 	struct policy *policy;        /* access/policy.h; NULL: the default rules */
 	struct protections *protections; /* access/protection.h; NULL: properties are not protected */
+	/* Reading what is at locations that clients add: at a time, of one project of these, and how often a
+	 * task begins anew after the source has failed. */
+	unsigned max_surveys, max_surveys_of_project, http_retries;
 	struct metrics *metrics;      /* NULL: none */
 };
 
@@ -93,9 +102,18 @@ int service_show(struct service *svc, const struct who *who, const char *id, str
 int service_list(struct service *svc, const struct who *who, struct image_query *query, bool brief,
 		 db_render_fn *render, db_text_fn *fn, void *cls, struct err *err);
 
+/* The same with the images themselves, locations included; @image is NULL where the text would be. */
+typedef int service_image_fn(void *cls, const char *id, const struct image *image, struct err *err);
+int service_list_images(struct service *svc, const struct who *who, struct image_query *query, bool brief,
+			service_image_fn *fn, void *cls, struct err *err);
+
 /* *ret: the image as it is now. An empty patch changes nothing and emits nothing. */
 int service_update(struct service *svc, const struct who *who, const char *id, const struct patch *patch,
 		   struct arena *a, struct image *ret, struct err *err);
+/* The same for a patch that touches the locations. What is at a new one is read in full, to know what it is: that
+ * takes its time, which ends when the image is deleted or @asker (NULL: nobody) does not want to know any more. */
+int service_relocate(struct service *svc, const struct who *who, const char *id, const struct patch *patch,
+		     const struct watch *asker, struct arena *a, struct image *ret, struct err *err);
 int service_add_tag(struct service *svc, const struct who *who, const char *id, const char *tag, struct err *err);
 int service_remove_tag(struct service *svc, const struct who *who, const char *id, const char *tag,
 		       struct err *err);
@@ -103,6 +121,20 @@ int service_remove_tag(struct service *svc, const struct who *who, const char *i
 int service_deactivate(struct service *svc, const struct who *who, const char *id, struct err *err);
 int service_reactivate(struct service *svc, const struct who *who, const char *id, struct err *err);
 int service_delete(struct service *svc, const struct who *who, const char *id, struct err *err);
+
+/* -- images: where their bytes are ----------------------------------------------------------------- */
+
+/* The locations of @image as @who may see them, in plain text: none, without a failure, if he may not. */
+int service_locations(struct service *svc, const struct who *who, const struct image *image, struct arena *a,
+		      struct image_location **ret, size_t *ret_n, struct err *err);
+
+/* Makes the task that makes @url the location of a queued image; the executor reads it. @validation_data: what it is
+ * said to be, or NULL. */
+int service_location_add(struct service *svc, const struct who *who, const char *id, const char *url,
+			 const json_t *validation_data, struct err *err);
+/* For services. *ret: the image with its locations in plain text. */
+int service_location_list(struct service *svc, const struct who *who, const char *id, struct arena *a, struct image *ret,
+			  struct err *err);
 
 /* -- images: bytes -------------------------------------------------------------------------------- */
 
@@ -132,11 +164,21 @@ int service_stage(struct service *svc, const struct who *who, const char *id, st
 int service_delete_from_store(struct service *svc, const struct who *who, const char *id, const char *store,
 			      struct err *err);
 
+/* Bytes that lie elsewhere, each checked before it is handed out (far.c). One thread at a time. */
+struct far;
+/* Before the first far_read(). @end: how far it will be read. */
+void far_watch(struct far *f, const struct watch *watch, int64_t end);
+/* Some octets from @offset on, borrowed until the next call; *ret_n 0 behind the last one. Blocks. */
+int far_read(struct far *f, int64_t offset, const unsigned char **ret_data, size_t *ret_n, struct err *err);
+void far_free(struct far *f); /* NULL is fine */
+void far_free_p(struct far **f);
+
 /* An image's bytes, ready to be sent. */
 struct download {
 	struct image image;
 	bool has_data; /* false: nothing stored (yet) */
-	struct store_source source;
+	struct store_source source; /* fd -1 if they are not here */
+	struct far *far;            /* then from there; owned by the caller. Borrows image and who */
 };
 int service_download(struct service *svc, const struct who *who, const char *id, struct arena *a,
 		     struct download *ret, struct err *err);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "service/places.h"
 #include "service/workdir.h"
 #include "store/inspect.h"
 
@@ -85,15 +86,53 @@ int source_open_staged(struct source *s, const char *image_id, struct err *err)
 	return 0;
 }
 
-int source_open_image(struct source *s, const struct image *image, const struct log_ctx *ctx, struct err *err)
+static ssize_t read_far(void *cls, void *data, size_t n, struct err *err)
 {
-	struct store_source file;
-	int r = service_open_bytes(s->svc, image, ctx, &file, err);
+	struct source *s = cls;
+	const unsigned char *some;
+	size_t got;
+	int r = far_read(s->far, s->far_at, &some, &got, err);
 
 	if (r < 0)
 		return r;
-	s->fd = file.fd;
-	use_file(s, file.size);
+	got = got < n ? got : n;
+	if (got > 0)
+		memcpy(data, some, got);
+	s->far_at += (int64_t)got;
+	return (ssize_t)got;
+}
+
+static bool is_stopped(void *cls)
+{
+	const struct source *s = cls;
+
+	return atomic_load(s->stop);
+}
+
+static void use_far(struct source *s, struct far *far, int64_t size)
+{
+	const struct watch watch = {is_stopped, s};
+
+	far_watch(far, &watch, size);
+	s->far = far;
+	s->stream.read = read_far;
+	s->stream.cls = s;
+	s->stream.size = size;
+}
+
+int source_open_image(struct source *s, const struct image *image, const struct who *who, struct err *err)
+{
+	struct image_bytes bytes;
+	int r = service_open_bytes(s->svc, image, who, &bytes, err);
+
+	if (r < 0)
+		return r;
+	if (bytes.far) {
+		use_far(s, bytes.far, image->size);
+		return 0;
+	}
+	s->fd = bytes.file.fd;
+	use_file(s, bytes.file.size);
 	return 0;
 }
 
@@ -101,6 +140,7 @@ void source_close(struct source *s)
 {
 	unpack_free(TAKE(s->unpack)); /* first: it reads the others */
 	fetch_close(TAKE(s->fetch));
+	far_free(TAKE(s->far));
 	close_fd_p(&s->fd);
 	s->fd = -1;
 	workdir_close(TAKE(s->work));
@@ -257,6 +297,8 @@ int source_apply_plugins(struct source *s, struct image *image, const char *task
 	const struct import_config *c = &s->svc->config.import;
 	int r = 0;
 
+	if (!image->disk_format || !image->container_format)
+		return err_set(err, ERR_CONFLICT, "Image %s needs a disk_format and a container_format before data.", image->id);
 	if (c->decompress && strcmp(image->container_format, "compressed") == 0)
 		r = decompress(s, image, a, err);
 	if (r == 0 && c->convert && strcmp(image->container_format, "bare") == 0) /* else it is no disk as it is */

@@ -11,6 +11,8 @@ struct source {
 	struct service *svc;
 	const atomic_bool *stop;
 	int fd;                /* a file */
+	struct far *far;       /* what lies elsewhere, read up to far_at */
+	int64_t far_at;
 	struct fetch *fetch;   /* the net */
 	struct unpack *unpack; /* what comes out of either */
 	struct workdir *work;  /* holds what had to become a file */
@@ -22,7 +24,8 @@ struct source {
 	{.svc = (service), .stop = (flag), .fd = -1, .stream = {.size = -1, .size_hint = -1}}
 int source_open_url(struct source *s, const char *url, struct err *err);
 int source_open_staged(struct source *s, const char *image_id, struct err *err);
-int source_open_image(struct source *s, const struct image *image, const struct log_ctx *ctx, struct err *err);
+/* @image and @who are borrowed until source_close(). */
+int source_open_image(struct source *s, const struct image *image, const struct who *who, struct err *err);
 
 /* The plugins that are configured, in the order of the configuration's table: unpack, convert. They change
  * disk_format and container_format of @image to what the stream is then. Blocks for as long as it takes. */

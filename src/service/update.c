@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "service/internal.h"
+#include "service/progress.h"
 
 /* A copy whose tags can be changed without touching the original's. */
 static int copy_with_tags(const struct image *from, struct arena *a, struct image *to, struct err *err)
@@ -46,6 +46,30 @@ static int check_changes(struct service *svc, const struct who *who, const struc
 	return 0;
 }
 
+/* What data is being taken for does not change under it. */
+static int check_formats(struct db_tx *tx, const struct image *before, const struct image *after, struct arena *a,
+			 struct err *err)
+{
+	int r;
+
+	if (same_text(before->disk_format, after->disk_format) &&
+	    same_text(before->container_format, after->container_format))
+		return 0;
+	r = progress_check_unlocked(tx, before, a, err);
+	if (r == ERR_CONFLICT)
+		return err_set(err, ERR_FORBIDDEN, "The formats of image %s cannot change while it is being imported.",
+			       before->id);
+	return r;
+}
+
+int update_check(struct service *svc, struct db_tx *tx, const struct who *who, const struct target *before,
+		 const struct image *after, struct arena *a, struct err *err)
+{
+	int r = check_changes(svc, who, before, after, err);
+
+	return r < 0 ? r : check_formats(tx, &before->image, after, a, err);
+}
+
 int service_update(struct service *svc, const struct who *who, const char *id, const struct patch *patch,
 		   struct arena *a, struct image *ret, struct err *err)
 {
@@ -55,6 +79,8 @@ int service_update(struct service *svc, const struct who *who, const char *id, c
 	struct image after;
 	int r;
 
+	if (patch_has_locations(patch))
+		return service_relocate(svc, who, id, patch, NULL, a, ret, err);
 	r = service_begin(svc, who, id, POLICY_MODIFY_IMAGE, a, &tx, &before, err);
 	if (r < 0)
 		return r;
@@ -65,7 +91,7 @@ int service_update(struct service *svc, const struct who *who, const char *id, c
 		return r;
 	r = check_owner(who, patch, err);
 	if (r == 0)
-		r = check_changes(svc, who, &before, &after, err);
+		r = update_check(svc, tx, who, &before, &after, a, err);
 	if (r < 0)
 		return r;
 	if (patch->n_steps > 0) {

@@ -22,6 +22,7 @@
  *     which failed can come back, with its image and without its bytes.
  * (4) After the begin, exactly one of finish, give up or the image's deletion tells the consumers how
  *     it ended. */
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -172,20 +173,35 @@ void upload_remark(const struct transfer *t, const struct log_ctx *ctx)
 		log_warning("glint.inspect", ctx, "image %s is taken, though: %s", t->image_id, t->inspected.remark);
 }
 
+/* What a client says of a location stays, but in which store it is he does not decide. */
+static int with_store(const char *metadata, const char *store, struct arena *a, const char **ret, struct err *err)
+{
+	json_t *json = metadata ? json_loads(metadata, 0, NULL) : json_object();
+	char *text = NULL;
+
+	if (json && json_object_set_new(json, "store", json_string(store)) == 0)
+		text = json_dumps(json, JSON_ENSURE_ASCII);
+	json_decref(json);
+	*ret = text ? arena_strdup(a, text) : NULL;
+	free(text);
+	return *ret ? 0 : err_nomem(err);
+}
+
+int service_add_location(struct service *svc, struct db_tx *tx, const struct image *image, const struct store *store,
+			 const char *url, const char *metadata, struct arena *a, struct err *err)
+{
+	const char *backend = store_id(store), *sealed;
+	int r = *backend ? with_store(metadata, backend, a, &metadata, err) : 0;
+
+	if (r == 0)
+		r = seal_close(svc->config.location_key, url, a, &sealed, err);
+	return r < 0 ? r : db_location_add(tx, image->id, sealed, metadata, image->updated_at, err);
+}
+
 int upload_add_location(struct service *svc, struct db_tx *tx, const struct image *image, const struct sink *sink,
 			struct arena *a, struct err *err)
 {
-	const char *backend = store_id(sink->store);
-	const char *metadata = *backend ? arena_printf(a, "{\"store\": \"%s\"}", backend) : "{}";
-	const char *sealed;
-	int r;
-
-	if (!metadata)
-		return err_nomem(err);
-	r = seal_close(svc->config.location_key, sink->url, a, &sealed, err);
-	if (r < 0)
-		return r;
-	return db_location_add(tx, image->id, sealed, metadata, image->updated_at, err);
+	return service_add_location(svc, tx, image, sink->store, sink->url, NULL, a, err);
 }
 
 static int finish_events(struct service *svc, struct db_tx *tx, const struct image *image,
@@ -421,6 +437,8 @@ int service_upload(struct service *svc, const struct who *who, const char *id, c
 
 	if (!store || is_staging(svc, store))
 		return err_set(err, ERR_INVALID, "There is no store of this name.");
+	if (store_is_remote(store))
+		return err_set(err, ERR_INVALID, "Nothing can be stored in the store %.64s.", store_id(store));
 	return upload_into(svc, who, id, store, source, err);
 }
 

@@ -62,6 +62,7 @@ class Hostile(ThreadingHTTPServer):
             context.load_cert_chain(*certificate)
             self.socket = context.wrap_socket(self.socket, server_side=True)
         self.seen = []  # paths that were asked for
+        self.sent = 0   # octets that /parts has sent
         self.gate, self.waiting = threading.Event(), threading.Event()
         self.url = ('https://localhost:%d' if certificate else 'http://127.0.0.1:%d') % self.server_address[1]
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -156,3 +157,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def at_changed(self, data):
         self.ranged(data, '"other"' if 'Range' in self.headers else '"same"')
+
+    def at_parts(self, data):
+        """As a good server: all of it, or the one part that is asked for."""
+        first, last = 0, len(data) - 1
+        if 'Range' in self.headers:
+            first, end = self.headers['Range'].removeprefix('bytes=').split('-')
+            first, last = int(first), min(int(end or last), last)
+            if first > last:
+                self.head(416, Content_Range=f'bytes */{len(data)}', Content_Length=0)
+                return
+        more = {'Content_Range': f'bytes {first}-{last}/{len(data)}'} if 'Range' in self.headers else {}
+        self.head(206 if more else 200, Content_Length=last - first + 1, **more)
+        self.server.sent += last - first + 1
+        self.wfile.write(data[first:last + 1])

@@ -34,9 +34,9 @@ def test_versions(server):
 @glint_only
 def test_versions_promise_nothing_that_is_missing(server):
     """Clients take the list for a list of features: 2.8 and 2.10-13 several stores and imports, 2.12 tasks of
-    an image, 2.14 and 2.16 the cache, 2.17 the new locations."""
+    an image, 2.14 and 2.16 the cache."""
     ids = {v['id'] for v in server.client(None).get('/versions').json()['versions']}
-    assert not ids & {'v2.8', 'v2.10', 'v2.11', 'v2.12', 'v2.13', 'v2.14', 'v2.16', 'v2.17', 'v2.18'}
+    assert not ids & {'v2.8', 'v2.10', 'v2.11', 'v2.12', 'v2.13', 'v2.14', 'v2.16', 'v2.18'}
 
 
 def test_unknown_versions_get_the_list(server):
@@ -158,7 +158,7 @@ def test_ids_of_requests_differ(server, a):
     assert len({a.get('/v2/images').headers['X-Openstack-Request-Id'] for _ in range(10)}) == 10
 
 
-@pytest.mark.parametrize('path', ['/v2/images/%s/locations', '/v2/info/stores', '/v2/info/usage', '/v2/stores/x/%s'])
+@pytest.mark.parametrize('path', ['/v2/info/stores', '/v2/info/usage', '/v2/stores/x/%s'])
 @glint_only
 def test_what_is_not_there_yet_says_so(server, admin, path):
     """No half of a feature: 404, as Glance says of what is not enabled."""

@@ -4,10 +4,11 @@
 
 #include <string.h>
 
-int sqlite_pieces_put(struct db_tx *tx, const char *image_id, int64_t part, const void *digests, size_t n_octets,
-		      struct err *err)
+int sqlite_pieces_put(struct db_tx *tx, const char *image_id, int64_t part, const void *digests,
+		      size_t n_octets, struct err *err)
 {
-	static const char sql[] = "INSERT OR IGNORE INTO glint_pieces (image_id, part, digests) VALUES (?, ?, ?)";
+	static const char sql[] =
+		"INSERT OR IGNORE INTO glint_pieces (image_id, part, digests) VALUES (?, ?, ?)";
 	AUTO(query_done) struct query q = {0};
 	int r = query_open(tx_conn(tx), sql, &q, err);
 
@@ -19,8 +20,8 @@ int sqlite_pieces_put(struct db_tx *tx, const char *image_id, int64_t part, cons
 	return query_run(&q, err);
 }
 
-int sqlite_pieces_get(struct db_tx *tx, const char *image_id, int64_t part, void *digests, size_t max, size_t *ret_n,
-		      struct err *err)
+int sqlite_pieces_get(struct db_tx *tx, const char *image_id, int64_t part, void *digests, size_t max,
+		      size_t *ret_n, struct err *err)
 {
 	static const char sql[] = "SELECT digests FROM glint_pieces WHERE image_id = ? AND part = ?";
 	AUTO(query_done) struct query q = {0};
@@ -48,8 +49,9 @@ int sqlite_pieces_get(struct db_tx *tx, const char *image_id, int64_t part, void
 /* The rows of the images stay, so what is gone is known by them. */
 int pieces_purge(struct db_tx *tx, int64_t older_than, int64_t max_rows, int64_t *ret_n, struct err *err)
 {
-	static const char sql[] = "DELETE FROM glint_pieces WHERE id IN (SELECT p.id FROM glint_pieces AS p"
-				  " JOIN images AS i ON i.id = p.image_id WHERE +i.deleted = 1 AND i.deleted_at < ? LIMIT ?)";
+	static const char sql[] =
+		"DELETE FROM glint_pieces WHERE id IN (SELECT p.id FROM glint_pieces AS p"
+		" JOIN images AS i ON i.id = p.image_id WHERE +i.deleted = 1 AND i.deleted_at < ? LIMIT ?)";
 	AUTO(query_done) struct query q = {0};
 	int r = query_open(tx_conn(tx), sql, &q, err);
 

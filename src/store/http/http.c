@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * store/http/http.c -- images that lie on other people's web servers. They are only ever read, and each read goes by
- * the rules for URLs that users gave us (fetch.h). What is at a URL may change at any time: who reads has to
- * compare it with what was there when the location was added. */
+ * store/http/http.c -- images that lie on other people's web servers. They are only ever read, and each read
+ * goes by the rules for URLs that users gave us (fetch.h). What is at a URL may change at any time: who reads
+ * has to compare it with what was there when the location was added. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -25,7 +25,8 @@ static int http_open(void *state, const struct store_config *config, struct err 
 	struct http_store *s = state;
 
 	if (!config->fetch)
-		return err_set(err, ERR_INVALID, "A store of type http needs the rules by which it may connect.");
+		return err_set(err, ERR_INVALID,
+			       "A store of type http needs the rules by which it may connect.");
 	s->options = *config->fetch;
 	if (config->ca_file) {
 		s->ca_file = strdup(config->ca_file);
@@ -63,7 +64,8 @@ static int http_check_url(const void *state, const char *url, struct err *err)
 	return fetch_check_url(s->options.rules, url, err);
 }
 
-static int stream_open(void *state, void *stream, const char *url, const struct store_part *part, struct err *err)
+static int stream_open(void *state, void *stream, const char *url, const struct store_part *part,
+		       struct err *err)
 {
 	const struct http_store *s = state;
 	struct http_stream *h = stream;
