@@ -45,6 +45,7 @@ class FakeKeystone:
         self.tokens, self.logins, self.lookups, self.own = {}, [], [], set()
         self.answer = None
         self.login_status = 201
+        self.closed = False
         self.lock = threading.Lock()
         fake = self
 
@@ -64,6 +65,10 @@ class FakeKeystone:
                 self.end_headers()
                 self.wfile.write(data)
 
+            def parse_request(self):
+                self.close_connection = fake.closed  # kept alive from before
+                return not fake.closed and super().parse_request()
+
             def do_POST(self):
                 fake.login(self, json.loads(self.rfile.read(int(self.headers['Content-Length']))))
 
@@ -71,6 +76,7 @@ class FakeKeystone:
                 fake.lookup(self)
 
         self.server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        self.server.handle_error = lambda *args: None  # who did not wait for the answer
         self.server.daemon_threads = True
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -83,9 +89,11 @@ class FakeKeystone:
         self.thread.start()
 
     def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+        if not self.closed:
+            self.closed = True
+            self.server.shutdown()
+            self.server.server_close()
+            self.thread.join()
 
     def login(self, handler, body):
         with self.lock:
