@@ -69,7 +69,7 @@ struct keystone {
 	struct cache *known, *refused;
 	struct lookup *under_way;
 	unsigned n_lookups, n_waiting;
-	bool in_trouble;
+	bool in_trouble; /* as far as the log says */
 	int64_t told_us;
 };
 
@@ -263,7 +263,7 @@ static void tell(struct keystone *k, const struct err *err)
 	tell_it = failed ? now_us - k->told_us >= TELL_US || k->told_us == 0 : k->in_trouble;
 	if (failed && tell_it)
 		k->told_us = now_us;
-	k->in_trouble = failed;
+	k->in_trouble = failed ? k->in_trouble || tell_it : false;
 	pthread_mutex_unlock(&k->lock);
 	if (tell_it && failed)
 		log_warning(LOG_NAME, NULL, "Keystone cannot be asked: %s", err_story(err));
