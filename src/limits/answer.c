@@ -2,10 +2,10 @@
  * limits/answer.c -- what Keystone says, read strictly. */
 #include "limits/answer.h"
 
-#include <jansson.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "base/json.h"
 
 static const struct {
 	const char *name;
@@ -23,19 +23,11 @@ static int refuse(struct err *err, const char *what)
 	return err_set(err, ERR_UNAVAILABLE, "Keystone's answer is not as it should be: %s.", what);
 }
 
-static void json_decref_p(json_t **json)
-{
-	json_decref(*json);
-}
-
 static int parse(const char *text, size_t n, json_t **ret, struct err *err)
 {
-	json_t *json = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
+	int r = json_read(text, n, JSON_REJECT_DUPLICATES, ret, NULL, err);
 
-	if (!json)
-		return refuse(err, "no JSON");
-	*ret = json;
-	return 0;
+	return r == ERR_INVALID ? refuse(err, "no JSON") : r;
 }
 
 /* The list @key of @json. One that was cut is none. */

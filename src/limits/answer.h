@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * limits/answer.h -- what Keystone says, @n octets of JSON at @text. Whatever is not what it should be is
- * ERR_UNAVAILABLE: half an answer is none. */
+ * ERR_UNAVAILABLE: half an answer is none. Without memory: ERR_NO_MEMORY. */
 #pragma once
 
 #include "limits/limits.h"
@@ -13,7 +13,6 @@ struct endpoint {
 	char region_id[LIMITS_MAX_ID + 1]; /* "": none */
 };
 
-/* ERR_UNAVAILABLE for whatever is not what it should be. */
 int answer_endpoint(const char *text, size_t n, struct endpoint *ret, struct err *err);
 /* The only one of a list; ERR_UNAVAILABLE as well if there are more or none. */
 int answer_only_endpoint(const char *text, size_t n, struct endpoint *ret, struct err *err);

@@ -17,6 +17,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/json.h"
 #include "limits/answer.h"
 #include "limits/internal.h"
 
@@ -368,6 +369,7 @@ int limits_open(const struct limits_config *config, const struct limits_keystone
 
 	if (!s)
 		return err_nomem(err);
+	json_watch_memory();
 	s->config = keystone;
 	s->find_again_us = config->cache_us;
 	pthread_mutex_init(&s->lock, NULL);
