@@ -158,7 +158,7 @@ def test_ids_of_requests_differ(server, a):
     assert len({a.get('/v2/images').headers['X-Openstack-Request-Id'] for _ in range(10)}) == 10
 
 
-@pytest.mark.parametrize('path', ['/v2/info/stores', '/v2/info/usage', '/v2/stores/x/%s'])
+@pytest.mark.parametrize('path', ['/v2/info/stores', '/v2/stores/x/%s'])
 @glint_only
 def test_what_is_not_there_yet_says_so(server, admin, path):
     """No half of a feature: 404, as Glance says of what is not enabled."""
