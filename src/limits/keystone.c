@@ -2,9 +2,10 @@
  * limits/keystone.c -- the source: one question is a chain of calls to Keystone, each begun by the end of the
  * one before.
  *
- *   which endpoint is ours   (services, endpoints,) limits/model; known for a while, and found by one
- * question at a time: those that come meanwhile wait for it and go on, or fail, with it registered_limits
- * what counts for all limits                   what counts for this project instead
+ *   services, endpoints, limits/model   which endpoint is ours; known for a while, and found by one question
+ *                                       at a time: those that come meanwhile go on, or fail, with it
+ *   registered_limits                   what counts for all
+ *   limits                              what counts for this project instead
  *
  * A token that Keystone refuses is told to the session, and the call is made once more with another one. All
  * calls of a question share its deadline. The lock is held for the site only, never in a call. */
@@ -326,7 +327,7 @@ static void ask(void *cls, const char *project, int64_t deadline_us, limits_fn *
 		fn(fn_cls, err_nomem(&err), NULL, &err);
 		return;
 	}
-	/* Of which there is no limit, nothing may be had. */
+	/* The quota begins with nothing: of what no limit is registered, nothing may be had. */
 	*q = (struct question){.site = s,
 			       .project = project,
 			       .deadline_us = deadline_us,

@@ -4,10 +4,10 @@
  * (1) Nobody waits for Keystone but who asks for a project of which nothing is known, and he no longer than
  *     he says. What is not known is never taken for "no limit": it is ERR_UNAVAILABLE.
  * (2) One question is under way for a project at a time. Whoever asks meanwhile gets its answer.
- * (3) An answer is kept for cache_time. One that is in use is asked for again before it is over, and may
- * serve for stale_time longer while Keystone does not answer. (4) Of how many projects a question is under
- * way is bounded, and so is of how many an answer is kept: the longest unused goes first. While Keystone is
- * slow or down, so is how many threads wait for it. */
+ * (3) An answer is kept for cache_us. One that is in use is asked for again before it is over, and may serve
+ *     for stale_us longer while Keystone does not answer.
+ * (4) Of how many projects a question is under way is bounded, and so is of how many an answer is kept: the
+ *     longest unused goes first. While Keystone is slow or down, so is how many threads wait for it. */
 #pragma once
 
 #include "base/util.h"
@@ -35,15 +35,14 @@ struct limits_config {
 	size_t max_projects;  /* of which the answer is kept */
 };
 
-/* Once for each question: r 0 and the quota, or a negative ERR_* and the story. Both borrowed for the call.
- */
+/* Once for each question: r 0 and the quota, or a negative ERR_* and the story. Both borrowed. */
 typedef void limits_fn(void *cls, int r, const struct quota *quota, const struct err *err);
 
 /* From memory; false: it must be asked for. Any thread, an event loop as well: never blocks. */
 bool limits_recall(struct limits *l, const char *project, struct quota *ret);
 
-/* Any thread; never blocks. @fn is called exactly once: here if that needs no waiting, else from a thread of
- * ours, that must not be kept; not later than @deadline_us (monotonic) or limits_stop(). ERR_UNAVAILABLE:
+/* Any thread; never blocks. @fn is called exactly once: here if that needs no waiting, else from a thread that
+ * must not be kept; not later than @deadline_us (monotonic) or limits_stop(). ERR_UNAVAILABLE:
  * Keystone did not say, or too many wait. */
 void limits_ask(struct limits *l, const char *project, int64_t deadline_us, limits_fn *fn, void *cls);
 
