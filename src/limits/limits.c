@@ -10,7 +10,6 @@
  *     time is over before the answer's) or limits_stop(). So each is called once. */
 #include "limits/limits.h"
 
-#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * limits/limits_test.c -- the questions from within: who waits, who joins, what is kept and for how long,
  * with a source that answers when the test says so and a clock that can be put forward. */
+#include <assert.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
