@@ -38,10 +38,12 @@ static int load_member(struct service *svc, struct db_tx *tx, const struct who *
 		       const char *member_id, struct arena *a, struct image_member *ret, struct err *err)
 {
 	bool own = who->project_id && strcmp(who->project_id, member_id) == 0;
-	bool allowed = service_allow(svc, POLICY_GET_MEMBER, who, target, err) == 0;
-	int r = ERR_NOT_FOUND;
+	int r = service_allow(svc, POLICY_GET_MEMBER, who, target, err);
 
-	if (allowed && (own || who_is_admin(who) || who_owns(who, target->image.owner)))
+	if (r < 0)
+		return r;
+	r = ERR_NOT_FOUND;
+	if (own || who_is_admin(who) || who_owns(who, target->image.owner))
 		r = db_member_get(tx, target->image.id, member_id, a, ret, err);
 	if (r == ERR_NOT_FOUND)
 		return err_set(err, r, "Image %s has no such member.", target->image.id);
@@ -185,11 +187,11 @@ int service_member_show(struct service *svc, const struct who *who, const char *
 	int r;
 
 	r = begin_sharing(svc, who, image_id, DB_READ, a, &tx, &target, err);
+	if (r == 0)
+		r = load_member(svc, tx, who, &target, member_id, a, ret, err);
 	if (r == ERR_FORBIDDEN)
 		return err_set(err, ERR_NOT_FOUND, "Image %s has no such member.", image_id);
-	if (r < 0)
-		return r;
-	return load_member(svc, tx, who, &target, member_id, a, ret, err);
+	return r;
 }
 
 int service_member_list(struct service *svc, const struct who *who, const char *image_id, db_member_fn *fn,
