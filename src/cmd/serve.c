@@ -265,7 +265,8 @@ static int start_parts(struct server *s, struct err *err)
 {
 	int r;
 
-	if ((r = policy_start(s->policy, err)) < 0 || (r = notify_start(s->notify, err)) < 0 || (r = service_start(s->service, err)) < 0)
+	if ((r = policy_start(s->policy, err)) < 0 || (r = notify_start(s->notify, err)) < 0 ||
+	    (r = service_start(s->service, err)) < 0)
 		return r;
 	r = s->metrics_http ? http_start(s->metrics_http, err) : 0;
 	return r < 0 ? r : http_start(s->http, err);
