@@ -266,9 +266,10 @@ static bool is_news(struct policy *p, const char *what)
 	return true;
 }
 
+/* Without memory there is a next look. */
 static void complain(struct policy *p, const struct err *err)
 {
-	if (is_news(p, err_story(err)))
+	if (err->code != ERR_NO_MEMORY && is_news(p, err_story(err)))
 		log_error("glint.policy", NULL, "the rules stay as they were: %s", err_story(err));
 }
 
@@ -314,6 +315,8 @@ static void take_anew(struct policy *p, struct policy_files *files)
 
 	if (load(p, files, &err) < 0) {
 		complain(p, &err);
+		if (err.code == ERR_NO_MEMORY)
+			buf_reset(&p->tried);
 		return;
 	}
 	content(p);
