@@ -188,7 +188,7 @@ static const struct conf_option own_options[] = {
 	 "What is done to imported images: inject_image_metadata, image_decompression, image_conversion, "
 	 "no_op."},
 	{"inject_metadata_properties", "ignore_user_roles", CONF_LIST, "admin",
-	 "Roles (reader, member, admin, service) whose imports get no injected properties."},
+	 "Roles whose imports get no injected properties."},
 	{"inject_metadata_properties", "inject", CONF_LIST, NULL,
 	 "Properties that inject_image_metadata sets, as name:value."},
 	{"image_conversion", "output_format", CONF_CHOICE, "raw",

@@ -198,14 +198,9 @@ static int choose_stores(struct asked *k, struct err *err)
 
 static bool has_role(const struct who *who, const char *name)
 {
-	static const struct {
-		const char *name;
-		enum role role;
-	} roles[] = {{"reader", ROLE_READER}, {"member", ROLE_MEMBER}, {"admin", ROLE_ADMIN}, {"service", ROLE_SERVICE}};
-
-	for (size_t i = 0; i < ARRAY_LEN(roles); i++)
-		if (strcasecmp(roles[i].name, name) == 0)
-			return who->roles & roles[i].role;
+	for (const char *const *role = who->role_names; role && *role; role++)
+		if (strcasecmp(*role, name) == 0)
+			return true;
 	return false;
 }
 
