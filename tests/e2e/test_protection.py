@@ -9,7 +9,8 @@ is protected, and glint does not:
 - One of those is written over only by who may create and update it. Glance answers 500 to a PATCH that adds what its
   caller may not read.
 - A list filter on a property that one may not read matches nothing. In Glance it tells the value by trial and error.
-- A file without any section stops the start. In Glance everything is allowed then."""
+- A file without any section stops the start. In Glance everything is allowed then.
+- A rule that the policy does not have lets nobody. In Glance it is the rule `default`, which lets everybody."""
 import time
 
 import pytest
@@ -34,8 +35,14 @@ ROLES = ('# the first that matches decides\n' + section('^open_', '@', '@', '@',
          + section(r'^x_\w+$', 'setter', 'setter', 'setter', 'setter') + section('(?i)loose', '@', '@', '@', '@'))
 NAMES = ['open_a', 'closed_a', 'ro_a', 'adm_a', 'up_a', 'wo_a', 'a_special_b', 'x_open_a', 'x_a', 'x_a-', 'ü LOOSE', 'nothing']
 SEEDED = [n for n in NAMES if n not in ('closed_a', 'x_a-', 'nothing')]
-RULES = (section('^a_', 'publicize_image', '@', 'publicize_image', '!') + section('^b_', '@', 'publicize_image', '@', '@')
-         + section('.*', '@', '@', '@', '@'))
+RULES = (section('^a_', 'publicize_image', '@', 'publicize_image', '!') + section('^b_', '@', 'keepers', '@', '@')
+         + section('^d_', 'keepers', '@', 'own_keepers', 'of_nothing') + section('.*', '@', '@', '@', '@'))
+RULED = ['a_', 'b_', 'd_', 'c_']
+POLICY = """\
+keepers: role:setter or role:admin
+own_keepers: rule:keepers and project_id:%s
+of_nothing: project_id:%%(owner)s
+""" % A.project
 
 OPERATIONS = {
     'create': lambda c, image, n: c.create(**{n: 'new'}),
@@ -90,13 +97,15 @@ def life(server, names, seeded, maker, callers):
 @pytest.mark.parametrize('rule_format', ['roles', 'policies'])
 def test_as_in_glance(tmp_path, rule_format):
     if rule_format == 'roles':
-        text, arguments = ROLES, (NAMES, SEEDED, SETTER, [(A, NAMES), (SETTER, NAMES), (ADMIN, NAMES[1:6]), (READER, ['a_special_b'])])
+        text, arguments = ROLES, (NAMES, SEEDED, SETTER, [(A, NAMES), (SETTER, ['closed_a', 'adm_a', 'wo_a', 'x_a', 'nothing']), (ADMIN, NAMES[1:5]), (READER, ['a_special_b'])])
     else:
-        text, arguments = RULES, (['a_', 'b_', 'c_'], ['a_', 'b_', 'c_'], PROJECT_ADMIN, [(A, ['a_', 'b_', 'c_']), (PROJECT_ADMIN, ['a_', 'b_', 'c_'])])
+        text, arguments = RULES, (RULED, RULED, PROJECT_ADMIN, [(A, RULED), (PROJECT_ADMIN, RULED[:3]), (SETTER, ['b_', 'd_'])])
     found = {}
     for kind in (Glance, Glint):
-        server = kind(tmp_path / kind.__name__, config(tmp_path / kind.__name__, text, rule_format)).start()
+        server = kind(tmp_path / kind.__name__, config(tmp_path / kind.__name__, text, rule_format))
+        (server.root / 'policy.yaml').write_text(POLICY)
         try:
+            server.start()
             found[kind] = life(server, *arguments)
         finally:
             server.stop()
@@ -248,6 +257,25 @@ def test_no_start_with_a_bad_file(servers, tmp_path, text, why):
     for words in (['serve', '--listen', '127.0.0.1:0'], ['config', 'check']):
         r = s.run(*words, check=False)
         assert r.returncode != 0 and 'property_protection_file' in r.stderr and why in r.stderr, r.stderr
+
+
+def test_rules_change_with_the_policy(servers, tmp_path):
+    s = servers(config(tmp_path / 'ruled', RULES, 'policies'), name='ruled', start=False)
+    policy = s.root / 'policy.yaml'
+    policy.write_text(POLICY)
+    s.start()
+    image, a = s.client(SETTER).new(b_='1', d_='2')['id'], s.client(A)
+    assert a.create(b_='1').status_code == 201 and 'b_' not in a.show(image)
+    end = time.monotonic() + 20
+    policy.write_text(POLICY.replace('role:setter', 'role:member'))
+    while 'b_' not in a.show(image):
+        assert time.monotonic() < end
+        time.sleep(0.02)  # nothing tells us
+    policy.write_text(POLICY.replace('keepers', 'others'))  # no such rule any more
+    while 'b_' in s.client(SETTER).show(image):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert 'b_' not in s.client(ADMIN).show(image)
 
 
 def test_config_check_names_the_file(server):
