@@ -127,8 +127,6 @@ static void replace_rules(struct protections *p, struct ruleset *rules)
 	ruleset_unref(old);
 }
 
-/* A file that cannot even be looked at is looked at again; one that could not be understood, once it changes.
- */
 static bool has_changed(struct protections *p)
 {
 	struct stat st;
@@ -150,10 +148,12 @@ bool protections_refresh(struct protections *p)
 			log_info("glint.access", NULL, "property protections read again from %s",
 				 p->config.path);
 			p->in_trouble = false;
-		} else if (!p->in_trouble) {
-			log_error("glint.access", NULL,
-				  "property protections: %s; those that were read before stay in force",
-				  err_story(&err));
+		} else {
+			p->stamp = (struct stamp){0}; /* whatever it was, it may be over the next time */
+			if (!p->in_trouble)
+				log_error("glint.access", NULL,
+					  "property protections: %s; those that were read before stay in force",
+					  err_story(&err));
 			p->in_trouble = true;
 		}
 	}

@@ -247,6 +247,25 @@ static void test_refresh(void **state)
 	assert_false(may(p, member, "a", PROPERTY_READ));
 }
 
+/* What could not be read is tried again, though nothing about it seems to have changed. */
+static void test_trouble_ends(void **state)
+{
+	AUTO(protections_close_p) struct protections *p = open_text("[a]\n" ALL("@"));
+	char aside[80];
+
+	(void)snprintf(aside, sizeof(aside), "%s-aside", path);
+	write_file("[broken\n");
+	(void)protections_refresh(p);
+	assert_int_equal(rename(path, aside), 0);
+	(void)protections_refresh(p);
+	assert_int_equal(rename(aside, path), 0);
+	assert_false(protections_refresh(p));
+	assert_true(may(p, none, "a", PROPERTY_READ));
+	write_file("[b]\n" ALL("@"));
+	(void)protections_refresh(p);
+	assert_true(may(p, none, "b", PROPERTY_READ));
+}
+
 static void test_none(void **state)
 {
 	AUTO(arena_done) struct arena a = {0};
@@ -269,6 +288,7 @@ int main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_by_rules),
 		cmocka_unit_test(test_refresh),
+		cmocka_unit_test(test_trouble_ends),
 		cmocka_unit_test(test_none),
 	};
 
