@@ -94,10 +94,14 @@ static void call_init(struct call *c, struct api *api, struct http_request *req)
 static int check_rate(struct call *c)
 {
 	const char *method = http_method(c->req);
-	bool creates = strcmp(method, "POST") == 0 && strcmp(http_path(c->req), "/v2/images") == 0;
-	struct rate *rate = creates ? c->api->create_rate : c->api->change_rate;
+	struct rate *rate;
 	int64_t wait_us;
+	bool creates;
 
+	if (!c->api->create_rate && !c->api->change_rate)
+		return 0;
+	creates = strcmp(method, "POST") == 0 && strcmp(http_path(c->req), "/v2/images") == 0;
+	rate = creates ? c->api->create_rate : c->api->change_rate;
 	if (!rate || strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 || (c->who.roles & ROLE_SERVICE))
 		return 0;
 	wait_us = rate_take(rate, c->who.project_id, clock_mono_us());

@@ -11,8 +11,8 @@
 #define PAYLOAD_MAX ((size_t)400 * 1024)
 
 /* INFO of image.*; @t decides on the members behind the common ones. @now: deletion time if the
- * image has none. Properties that @rights do not let be read are not told. Properties and tags that would take it over the limit are left out, and then
- * `"truncated": true` is the last member. */
+ * image has none. Properties that @rights do not let be read are not told. Properties and tags that would take
+ * it over the limit are left out, and then `"truncated": true` is the last member. */
 void payload_image(struct buf *out, enum event_type t, const struct image *img, const char *backend,
 		   const struct property_rights *rights, int64_t now);
 void payload_image_id(struct buf *out, const struct image *img);

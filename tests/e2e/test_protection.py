@@ -97,7 +97,8 @@ def life(server, names, seeded, maker, callers):
 @pytest.mark.parametrize('rule_format', ['roles', 'policies'])
 def test_as_in_glance(tmp_path, rule_format):
     if rule_format == 'roles':
-        text, arguments = ROLES, (NAMES, SEEDED, SETTER, [(A, NAMES), (SETTER, ['closed_a', 'adm_a', 'wo_a', 'x_a', 'nothing']), (ADMIN, NAMES[1:5]), (READER, ['a_special_b'])])
+        callers = [(A, NAMES), (SETTER, ['closed_a', 'adm_a', 'wo_a', 'x_a', 'nothing']), (ADMIN, NAMES[1:5]), (READER, ['a_special_b'])]
+        text, arguments = ROLES, (NAMES, SEEDED, SETTER, callers)
     else:
         text, arguments = RULES, (RULED, RULED, PROJECT_ADMIN, [(A, RULED), (PROJECT_ADMIN, RULED[:3]), (SETTER, ['b_', 'd_'])])
     found = {}
@@ -195,7 +196,8 @@ def test_events_of_the_service_tell_what_everybody_may_read(server):
     """An import is done long after its request."""
     setter = server.client(SETTER)
     image = hidden(server)
-    assert setter.put(f'/v2/images/{image}/stage', data=b'x', headers={'Content-Type': 'application/octet-stream'}).status_code == 204
+    octets = {'Content-Type': 'application/octet-stream'}
+    assert setter.put(f'/v2/images/{image}/stage', data=b'x', headers=octets).status_code == 204
     assert setter.post(f'/v2/images/{image}/import', {'method': {'name': 'glance-direct'}}).status_code == 202
     wait_for(lambda: 'image.activate' in [e.short for e in server.events(image)], server.root, 'import')
     assert setter.show(image)['adm_a'] == '2'

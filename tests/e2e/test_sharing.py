@@ -29,7 +29,8 @@ PROJECTS, STATUSES = [A, B, C], ['pending', 'accepted', 'rejected']
 VISIBILITIES = ['private', 'shared', 'shared', 'community']
 VISIBILITY_FILTERS = ['', 'visibility=public', 'visibility=community', 'visibility=shared', 'visibility=private', 'visibility=all']
 MEMBER_FILTERS = ['', *(f'member_status={s}' for s in [*STATUSES, 'all', 'nonsense'])]
-MORE_FILTERS = ['', '', 'os_hidden=true', 'os_hidden=false', f'owner={A.project}', f'owner={B.project}', 'status=active', 'limit=1', 'limit=3']
+MORE_FILTERS = ['', '', 'os_hidden=true', 'os_hidden=false', f'owner={A.project}', f'owner={B.project}', 'status=active',
+                'limit=1', 'limit=3']
 
 
 class Walk:
@@ -141,11 +142,13 @@ def test_same_walk(tmp_path, seed):
                 continue
             if ours[1] == 400 and 'marker=' in request.path_url and (theirs[1] == 403 or who == ADMIN):
                 continue
-            assert ours[1] == theirs[1], f'step {n}: {who.roles} of {who.project[:2]}: {request.method} {request.path_url} {request.body}'
+            said = f'{request.method} {request.path_url} {request.body}'
+            assert ours[1] == theirs[1], f'step {n}: {who.roles} of {who.project[:2]}: {said}'
             seen.setdefault(name, set()).add(ours[0].status_code)
         assert STEPS < 300 or seen['share'] >= {200, 403, 404} and seen['answer'] >= {200, 403, 404}
         for who in clients:  # in the end
-            for query in [f'{v}&{m}&{h}' for v in VISIBILITY_FILTERS for m in MEMBER_FILTERS[:5] for h in ('', 'os_hidden=true')][::3]:
+            for query in [f'{v}&{m}&{h}' for v in VISIBILITY_FILTERS for m in MEMBER_FILTERS[:5]
+                          for h in ('', 'os_hidden=true')][::3]:
                 theirs, ours = (outcome('list', c, c.get(f'/v2/images?sort=name:asc&limit=1000&{query}')) for c in clients[who])
                 assert ours == theirs, (who.roles, query)
     finally:
