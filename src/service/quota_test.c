@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -37,13 +38,15 @@ static const struct who admin = {.roles = ROLE_ADMIN | ROLE_MEMBER | ROLE_READER
 
 static struct {
 	struct quota quota;
-	bool broken;
+	atomic_bool broken;
+	const char *only_for; /* this project it is broken; NULL: for all */
 } keystone;
 
 static void keystone_ask(void *cls, const char *project, int64_t deadline_us, limits_fn *fn, void *fn_cls)
 {
 	struct err err = {0};
-	int r = keystone.broken ? err_set(&err, ERR_UNAVAILABLE, "Keystone does not answer.") : 0;
+	bool broken = keystone.broken && (!keystone.only_for || strcmp(keystone.only_for, project) == 0);
+	int r = broken ? err_set(&err, ERR_UNAVAILABLE, "Keystone does not answer.") : 0;
 
 	fn(fn_cls, r, r < 0 ? NULL : &keystone.quota, &err);
 }
@@ -63,7 +66,7 @@ struct world {
 	struct service *service;
 };
 
-static int set_up(struct world *w, int64_t own_quota)
+static void set_up(struct world *w, int64_t own_quota)
 {
 	struct notify_config notify = {.publisher_id = "test"};
 	struct store_config store = {.id = "", .type = "file"},
@@ -90,8 +93,11 @@ static int set_up(struct world *w, int64_t own_quota)
 	OK(stores_open(&store, 1, "", &staging, &w->stores, &err));
 	OK(notify_new(w->db, &notify, &w->notify, &err));
 	OK(service_new(w->db, w->stores, w->notify, &config, &w->service, &err));
+}
+
+static void start(struct world *w)
+{
 	OK(service_start(w->service, &err));
-	return 0;
 }
 
 static int with_own_quota(void **state)
@@ -100,11 +106,13 @@ static int with_own_quota(void **state)
 
 	assert_non_null(w);
 	*state = w;
-	return set_up(w, QUOTA);
+	set_up(w, QUOTA);
+	start(w);
+	return 0;
 }
 
 /* Nothing is kept: each question is asked anew. */
-static int with_limits(void **state)
+static int with_limits_unstarted(void **state)
 {
 	static const struct limits_source source = {
 		.ask = keystone_ask, .stop = keystone_nothing, .close = keystone_nothing};
@@ -118,9 +126,18 @@ static int with_limits(void **state)
 	assert_non_null(w);
 	*state = w;
 	keystone.broken = false;
+	keystone.only_for = NULL;
 	keystone.quota = (struct quota){QUOTA, 2 * MIB, 3, 2};
 	OK(limits_new(&config, &source, &w->limits, &err));
-	return set_up(w, 0);
+	set_up(w, 0);
+	return 0;
+}
+
+static int with_limits(void **state)
+{
+	(void)with_limits_unstarted(state);
+	start(*state);
+	return 0;
 }
 
 static int tear_down(void **state)
@@ -144,17 +161,27 @@ static const char *id_of(unsigned n, char out[UUID_LEN + 1])
 	return out;
 }
 
-static int create_as(struct world *w, const struct who *who, unsigned n, struct err *err)
+static int create_of(struct world *w, const struct who *who, const char *project, unsigned n, struct err *err)
 {
 	struct image image;
 
 	image_init(&image);
 	(void)id_of(n, image.id);
-	image.owner = "p1";
+	image.owner = project;
 	image.disk_format = "raw";
 	image.container_format = "bare";
 	image.visibility = IMAGE_PRIVATE;
 	return create_and_wait(w->service, who, &image, err);
+}
+
+static int create_as(struct world *w, const struct who *who, unsigned n, struct err *err)
+{
+	return create_of(w, who, "p1", n, err);
+}
+
+static int create_for(struct world *w, const struct who *who, unsigned n, struct err *err)
+{
+	return create_of(w, who, who->project_id, n, err);
 }
 
 static void create(struct world *w, unsigned n)
@@ -587,6 +614,74 @@ static void test_limits_that_nobody_knows(void **state)
 	OK(send_octets(w, &owner, 1, 1, SIZED, &err));
 }
 
+/* Made while the limits were known. */
+static void import_later(struct world *w, const struct who *who, unsigned n)
+{
+	struct import_request request = {.method = IMPORT_GLANCE_DIRECT, .all_stores_must_succeed = true};
+	json_t *body = json_pack("{s{ss}}", "method", "name", "glance-direct");
+	char id[UUID_LEN + 1], task_id[UUID_LEN + 1];
+
+	OK(service_import(w->service, who, id_of(n, id), &request, body, task_id, &err));
+	json_decref(body);
+}
+
+static void wait_status(struct world *w, unsigned n, enum image_status status)
+{
+	const struct timespec tick = {.tv_nsec = 10000000};
+
+	for (int i = 0; i < 6000 && status_of(w, n) != status; i++)
+		(void)nanosleep(&tick, NULL);
+	assert_int_equal(status_of(w, n), status);
+}
+
+/* The one nobody can say anything of waits, with its staged bytes; the one behind it is run. */
+static void test_an_import_waits_for_its_limits(void **state)
+{
+	static const struct who other = {.roles = ROLE_MEMBER | ROLE_READER, .project_id = "p2"};
+	struct world *w = *state;
+	struct db_usage u;
+
+	create(w, 1);
+	OK(create_for(w, &other, 2, &err));
+	OK(send_octets(w, &owner, 1, 1000, STAGED, &err));
+	OK(send_octets(w, &other, 2, 1000, STAGED, &err));
+	import_later(w, &owner, 1);
+	import_later(w, &other, 2);
+	keystone.only_for = "p1";
+	keystone.broken = true;
+	start(w);
+	wait_status(w, 2, IMAGE_ACTIVE);
+	assert_int_equal(status_of(w, 1), IMAGE_UPLOADING);
+	keystone.broken = false;
+	wait_status(w, 1, IMAGE_ACTIVE);
+	u = usage(w);
+	assert_int_equal(u.stored_octets, 1000);
+	assert_int_equal(u.staged_octets, 0);
+}
+
+/* Both are made, one is run: the place is given in the transaction that picks a task up. */
+static void test_of_two_imports_one_gets_the_last_place(void **state)
+{
+	struct world *w = *state;
+	struct err why = {0};
+
+	keystone.quota = (struct quota){3000, 9000, 9, 9};
+	for (unsigned n = 1; n <= 2; n++) {
+		create(w, n);
+		OK(send_octets(w, &owner, n, 2000, STAGED, &err));
+		import_later(w, &owner, n);
+	}
+	start(w);
+	for (int i = 0; i < 6000 && usage(w).n_uploading > 0; i++)
+		(void)nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	assert_int_equal(usage(w).n_uploading, 0);
+	assert_int_equal(usage(w).stored_octets, 2000);
+	assert_int_equal((status_of(w, 1) == IMAGE_ACTIVE) + (status_of(w, 2) == IMAGE_ACTIVE), 1);
+	create(w, 3);
+	refused(send_octets(w, &owner, 3, 1001, SIZED, &why), &why, "image_size_total");
+}
+
+#define WAITING(f) cmocka_unit_test_setup_teardown(f, with_limits_unstarted, tear_down)
 #define OWN(f) cmocka_unit_test_setup_teardown(f, with_own_quota, tear_down)
 #define UNIFIED(f) cmocka_unit_test_setup_teardown(f, with_limits, tear_down)
 
@@ -610,6 +705,8 @@ int main(void)
 		UNIFIED(test_numbers_of_uploads),
 		UNIFIED(test_octets_of_unified_limits),
 		UNIFIED(test_limits_that_nobody_knows),
+		WAITING(test_an_import_waits_for_its_limits),
+		WAITING(test_of_two_imports_one_gets_the_last_place),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
