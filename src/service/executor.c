@@ -31,7 +31,7 @@
 #define MAX_RUNS 5
 #define PAUSE_FIRST_US (INT64_C(250) * 1000) /* most trouble is short; each further pause is twice as long */
 #define PAUSE_MAX_US (INT64_C(8) * 1000000)
-#define MAX_ROUND 64
+#define MAX_ROUND 64 /* tasks in a row whose quota nobody knows, before a pause */
 #define NOTE_EVERY_US (INT64_C(5) * 1000000)
 
 struct executor {
@@ -505,7 +505,6 @@ static int run_next(struct executor *e, char ret_deferred[UUID_LEN + 1], struct 
 	int r;
 
 	ret_deferred[0] = '\0';
-
 	if (!run)
 		return err_nomem(err);
 	run->svc = e->svc;

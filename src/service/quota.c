@@ -9,7 +9,8 @@
  * (1) Octets are held before they are written. A sized transfer holds all of them at once; another one takes
  *     them in steps of STEP, smaller where less is left, and gives up what it has not used when another needs it.
  * (2) A hold ends after the commit that makes its octets part of `used`, or after they were removed. If they
- *     cannot be, it is kept until they are (recover.c). After a crash the start removes them before anything else.
+ *     cannot be, it is kept until they are (recover.c). After a crash the start removes what uploads have left
+ *     before anything else; what a task has left goes when it is picked up again.
  * (3) `used` is read first and compared later. What was committed in between, and has left `held`, would be in
  *     neither: `settled` says how much that can be at most, and counts as used.
  * (4) Between a commit and the end of its hold octets are in both. Nobody is refused for that: who finds no room

@@ -286,6 +286,7 @@ def check(account, lives):
     saving = db.execute("SELECT count(*) FROM images WHERE status IN ('saving', 'uploading', 'importing')")
     assert saving.fetchone() == (0,)
     db.close()
+    account.server.run('db', 'usage', '--check')  # what quotas go by is what a count says
     check_store(account.server, lives)
     account.check_log()
 
