@@ -2,7 +2,6 @@
  * api/api.c -- the way in (who asks) and the way out (failures) of every handler. */
 #include "api/api.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,22 +67,6 @@ static const char *read_header(void *cls, const char *name, unsigned *ret_count)
 	return http_header(req, name);
 }
 
-/* Behind a proxy that we are told to believe, the client is who the proxy says, if that is an
- * address at all. */
-static const char *client_address(const struct api *api, struct http_request *req, struct arena *a)
-{
-	unsigned char scratch[sizeof(struct in6_addr)];
-	const char *forwarded = http_header(req, "X-Forwarded-For");
-	const char *first;
-
-	if (!api->config.behind_proxy || !forwarded)
-		return http_peer(req);
-	first = arena_strndup(a, forwarded, strcspn(forwarded, ", \t"));
-	if (first && (inet_pton(AF_INET, first, scratch) == 1 || inet_pton(AF_INET6, first, scratch) == 1))
-		return first;
-	return http_peer(req);
-}
-
 static void call_init(struct call *c, struct api *api, struct http_request *req)
 {
 	*c = (struct call){.api = api, .req = req, .arena = http_arena(req)};
@@ -137,7 +120,7 @@ void api_admit(void *cls, struct http_request *req)
 
 	call_init(&c, cls, req);
 	c.who.request_id = http_request_id(req);
-	c.who.address = client_address(c.api, req, c.arena);
+	c.who.address = http_client(req);
 	if (c.api->config.auth == AUTH_KEYSTONE)
 		identity_ask(&c);
 	else if (who_from_headers(c.api->config.auth, read_header, req, c.arena, &c.who, &c.err) == 0)
@@ -269,28 +252,11 @@ int call_json(struct call *c, json_t **ret, struct err *err)
 	return r;
 }
 
-static bool is_host(const char *s)
-{
-	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]");
-
-	return n > 0 && n < 300 && s[n] == '\0';
-}
-
 const char *call_base_url(struct call *c)
 {
-	const char *host = http_header(c->req, "Host"), *scheme = http_scheme(c->req), *value;
+	const char *host = http_host(c->req);
 
 	if (c->api->config.public_endpoint)
 		return c->api->config.public_endpoint;
-	if (c->api->config.behind_proxy) {
-		value = http_header(c->req, "X-Forwarded-Proto");
-		if (value && strcmp(value, "https") == 0)
-			scheme = "https";
-		value = http_header(c->req, "X-Forwarded-Host");
-		if (value && is_host(value))
-			host = value;
-	}
-	if (!host || !is_host(host))
-		host = "localhost";
-	return arena_printf(c->arena, "%s://%s", scheme, host);
+	return arena_printf(c->arena, "%s://%s%s", http_scheme(c->req), host ? host : "localhost", http_prefix(c->req));
 }

@@ -17,7 +17,6 @@ struct api_config {
 	const struct stores *stores;          /* those with names: images say where they are */
 	const char *const *import_methods;    /* enabled_import_methods, NULL-terminated */
 	bool allow_task_import;               /* POST /v2/tasks with type import */
-	bool behind_proxy;                    /* believe X-Forwarded-* */
 	unsigned max_far;                     /* downloads at a time of data that lies elsewhere */
 	bool shows_direct_url, shows_locations; /* show_image_direct_url, show_multiple_locations */
 	const char *healthcheck_disable_file; /* NULL: none */

@@ -122,7 +122,8 @@ static const struct conf_option own_options[] = {
 	 "The default rules are those of secure RBAC. false is refused: what Glance had before, nearly everything allowed "
 	 "to everybody, is to be written into policy_file if that is meant."},
 	{"oslo_middleware", "enable_proxy_headers_parsing", CONF_BOOL, "false",
-	 "Believe X-Forwarded-For, -Proto and -Host."},
+	 "Believe what [glint] trusted_proxies say of who asks: X-Forwarded-For, -Proto, -Host, -Port and -Prefix, or "
+	 "Forwarded."},
 	{"healthcheck", "disable_by_file_path", CONF_STRING, NULL,
 	 "While this file exists, /healthcheck answers 503."},
 	{"oslo_messaging_notifications", "driver", CONF_MULTI, NULL,
@@ -231,6 +232,9 @@ static const struct conf_option own_options[] = {
 	 "Addresses to listen on, each HOST:PORT or unix:/path, instead of bind_host and bind_port. UNIX sockets are never "
 	 "encrypted and count as this machine."},
 	{"glint", "unix_socket_mode", CONF_INT, "660", "Permissions of UNIX sockets.", 0, 777, .unit = "octal digits"},
+	{"glint", "trusted_proxies", CONF_LIST, "127.0.0.0/8,::1,unix",
+	 "Networks of the proxies that are believed, and unix for who comes by a UNIX socket. The client is the last "
+	 "address that is none of them."},
 	{"glint", "kernel_tls", CONF_BOOL, "false",
 	 "Let the kernel encrypt images that are downloaded, if it can (module tls)."},
 	{"glint", "image_delete_payload", CONF_CHOICE, "image",

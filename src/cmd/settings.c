@@ -601,7 +601,6 @@ static int load_api(struct settings *s, struct err *err)
 	c->pages.max_limit = conf_int(s->conf, "DEFAULT", "api_limit_max");
 	c->project_create_rate = conf_int(s->conf, "glint", "project_create_rate");
 	c->project_change_rate = conf_int(s->conf, "glint", "project_change_rate");
-	c->behind_proxy = conf_bool(s->conf, "oslo_middleware", "enable_proxy_headers_parsing");
 	c->healthcheck_disable_file = conf_str(s->conf, "healthcheck", "disable_by_file_path");
 	return load_auth(s, err);
 }
@@ -699,6 +698,17 @@ static int load_tls(struct settings *s, struct err *err)
 	return 0;
 }
 
+/* Always checked: it may be switched on one day. */
+static int load_proxies(struct settings *s, struct err *err)
+{
+	const char *const *list = list_of(s, "glint", "trusted_proxies");
+	int r = http_check_proxies(list, err);
+
+	if (conf_bool(s->conf, "oslo_middleware", "enable_proxy_headers_parsing"))
+		s->http.trusted_proxies = list;
+	return r < 0 ? err_wrap(err, r, "[glint] trusted_proxies") : 0;
+}
+
 static void load_http(struct settings *s)
 {
 	struct http_config *h = &s->http;
@@ -733,6 +743,7 @@ static int load_metrics(struct settings *s, struct err *err)
 	s->metrics_http = s->http;
 	s->metrics_http.listen = listen && *listen ? listen : NULL;
 	s->metrics_http.also = NULL;
+	s->metrics_http.trusted_proxies = NULL;
 	s->metrics_http.routes = metrics_routes;
 	s->metrics_http.not_found = NULL;
 	s->metrics_http.n_loops = 1;
@@ -798,7 +809,7 @@ static int load_parts(struct settings *s, const struct location_args *args, stru
 	    (r = limit_settings_load(s->conf, &s->limits, err)) < 0 || (r = load_imports(s, err)) < 0 ||
 	    (r = load_protection(s, args, err)) < 0 || (r = load_api(s, err)) < 0 ||
 	    (r = settings_policy(s, args, err)) < 0 || (r = load_listen(s, args, err)) < 0 ||
-	    (r = load_tls(s, err)) < 0)
+	    (r = load_tls(s, err)) < 0 || (r = load_proxies(s, err)) < 0)
 		return r;
 	load_http(s);
 	return load_metrics(s, err);

@@ -47,6 +47,8 @@ struct http_tls {
 struct http_config {
 	const char *listen;         /* "127.0.0.1:9292", "[::1]:9292", port 0: any free one; "unix:/path" */
 	const char *const *also;    /* more of that kind, NULL at the end; NULL: none. Only for http_new() */
+	const char *const *trusted_proxies; /* networks (10.0.0.0/8) and "unix", whose word on the client is taken,
+					       NULL at the end. NULL: nobody's. Only for http_new() */
 	mode_t unix_mode;           /* permissions of UNIX sockets, which are never encrypted; 0: 0660 */
 	const struct http_tls *tls; /* only for http_new(); NULL: plain */
 	const struct http_route *routes;
@@ -78,6 +80,8 @@ struct http_config {
 	int64_t crowded_rate_bytes; /* the slow give way with 408, as many as wait. 0: no such rule */
 };
 
+/* Whether these may be trusted_proxies. */
+int http_check_proxies(const char *const *list, struct err *err);
 /* Whether @text could be listened on, as far as it can be told without doing it. */
 int http_check_address(const char *text, struct err *err);
 /* Whether the files are there and good. */
@@ -107,7 +111,12 @@ const char *http_header(const struct http_request *req, const char *name);
 unsigned http_header_count(const struct http_request *req, const char *name);
 const char *http_request_id(const struct http_request *req); /* "req-..."; every answer carries it */
 const char *http_peer(const struct http_request *req);       /* numeric address of who is connected; by a UNIX socket 127.0.0.1 */
-const char *http_scheme(const struct http_request *req);     /* "http" or "https" */
+
+/* Who asks and for what, as far as we know: what proxies that are trusted say (forwarded.h), else what we see. */
+const char *http_client(struct http_request *req); /* numeric address */
+const char *http_scheme(struct http_request *req); /* "http" or "https" */
+const char *http_host(struct http_request *req);   /* may stand in a URL; NULL: not known */
+const char *http_prefix(struct http_request *req); /* "" or "/images" */
 
 struct http_pair {
 	const char *name, *value; /* percent- and plus-decoded, valid UTF-8, no NUL (else the server said 400) */

@@ -51,6 +51,8 @@ void request_reset(struct http_request *req)
 	req->head_begun = false;
 	arena_done(&req->arena);
 	req->match = (struct router_match){0};
+	req->forwarded = (struct forwarded){0};
+	req->has_forwarded = false;
 	req->query = NULL;
 	req->n_query = 0;
 	req->id = NULL;
@@ -279,9 +281,45 @@ const char *http_peer(const struct http_request *req)
 	return req->conn->peer;
 }
 
-const char *http_scheme(const struct http_request *req)
+static const struct forwarded *forwarded(struct http_request *req)
 {
-	return req->conn->channel.ssl ? "https" : "http";
+	const struct http_conn *c = req->conn;
+
+	if (!req->has_forwarded && req->server->proxies.networks)
+		req->forwarded =
+			forwarded_read(&req->server->proxies, &req->head, c->peer, c->is_local, &req->arena);
+	req->has_forwarded = true;
+	return &req->forwarded;
+}
+
+const char *http_client(struct http_request *req)
+{
+	const char *client = forwarded(req)->client;
+
+	return client ? client : http_peer(req);
+}
+
+const char *http_scheme(struct http_request *req)
+{
+	const char *scheme = forwarded(req)->scheme;
+
+	return scheme ? scheme : req->conn->channel.ssl ? "https" : "http";
+}
+
+const char *http_host(struct http_request *req)
+{
+	const char *host = forwarded(req)->host;
+
+	if (!host)
+		host = http_header(req, "Host");
+	return host && forwarded_is_host(host) ? host : NULL;
+}
+
+const char *http_prefix(struct http_request *req)
+{
+	const char *prefix = forwarded(req)->prefix;
+
+	return prefix ? prefix : "";
 }
 
 const struct http_pair *http_query(const struct http_request *req, size_t *ret_n)

@@ -52,6 +52,16 @@ const char *http_listens(const struct http_server *s, size_t i, const char **ret
 	return s->listeners[i].address;
 }
 
+int http_check_proxies(const char *const *list, struct err *err)
+{
+	struct proxies p;
+	int r = proxies_parse(list, &p, err);
+
+	if (r == 0)
+		proxies_done(&p);
+	return r;
+}
+
 int http_check_tls(const struct http_tls *config, struct err *err)
 {
 	struct tls *t;
@@ -152,6 +162,8 @@ static int init_parts(struct http_server *s, struct err *err)
 		r = http_counters_init(s, err);
 	if (r == 0)
 		r = s->config.tls ? tls_new(s->config.tls, &s->tls, err) : 0;
+	if (r == 0 && s->config.trusted_proxies)
+		r = proxies_parse(s->config.trusted_proxies, &s->proxies, err);
 	if (r == 0)
 		r = open_listeners(s, err);
 	if (r == 0)
@@ -266,6 +278,7 @@ void http_free(struct http_server *s)
 		listener_close(&s->listeners[i]);
 	free(s->listeners);
 	tls_free(s->tls);
+	proxies_done(&s->proxies);
 	router_free(s->router);
 	free(s);
 }

@@ -24,6 +24,7 @@
 #include "base/buf.h"
 #include "channel.h"
 #include "chunk.h"
+#include "forwarded.h"
 #include "head.h"
 #include "http.h"
 #include "listen.h"
@@ -100,6 +101,8 @@ struct http_request {
 
 	struct arena arena;
 	struct router_match match;
+	struct forwarded forwarded;
+	bool has_forwarded; /* it was looked at */
 	struct buf scratch; /* decoded path segments */
 	const struct http_pair *query;
 	size_t n_query;
@@ -294,6 +297,7 @@ struct http_server {
 	struct listener *listeners;
 	size_t n_listeners;
 	struct tls *tls; /* NULL: connections are plain */
+	struct proxies proxies;
 
 	struct loop *loops;
 	unsigned n_loops;

@@ -12,12 +12,13 @@ events {}
 http {
   access_log off; client_body_temp_path %(root)s; proxy_temp_path %(root)s; fastcgi_temp_path %(root)s;
   uwsgi_temp_path %(root)s; scgi_temp_path %(root)s; client_max_body_size 0; underscores_in_headers on;
-  upstream behind { server 127.0.0.1:%(behind)d; keepalive 4; }
+  upstream behind { server %(behind)s; keepalive 4; }
   server {
     listen 127.0.0.1:%(port)d;
     location / {
       proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
       proxy_request_buffering off;
+      %(nginx)s
     }
   }
 }
@@ -33,22 +34,31 @@ defaults
   option accept-invalid-http-request
 frontend front
   bind 127.0.0.1:%(port)d
+  %(haproxy)s
   default_backend behind
 backend behind
-  server glint 127.0.0.1:%(behind)d
+  server glint %(behind)s
 """
+
+# As their manuals have it.
+NGINX_FORWARDS = """proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-Host $http_host;"""
+HAPROXY_FORWARDS = """option forwardfor
+  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Host %[req.hdr(host)]"""
 
 
 class Proxy:
     """Either of them; what it has to be told is in `root`."""
 
-    def __init__(self, root, kind, server):
+    def __init__(self, root, kind, server, forwards=False, behind=None):
         root.mkdir()
         self.port = free_port()
         self.url = f'http://127.0.0.1:{self.port}'
         conf = root / 'conf'
         conf.write_text({'nginx': NGINX, 'haproxy': HAPROXY}[kind] % {
-            'root': root, 'port': self.port, 'behind': server.port, 'user': 'user root;' if os.getuid() == 0 else ''})
+            'root': root, 'port': self.port, 'behind': behind or f'127.0.0.1:{server.port}',
+            'nginx': NGINX_FORWARDS if forwards else '', 'haproxy': HAPROXY_FORWARDS if forwards else '', 'user': 'user root;' if os.getuid() == 0 else ''})
         command = {'nginx': ['/usr/sbin/nginx', '-e', str(root / 'errors'), '-c', str(conf)],
                    'haproxy': ['/usr/sbin/haproxy', '-q', '-db', '-f', str(conf)]}[kind]
         with open(root / 'said', 'wb') as said:

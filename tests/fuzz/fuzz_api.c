@@ -92,9 +92,10 @@ static void open_service(void)
 				       .pages = {25, 1000},
 				       .stores = world.stores,
 				       .import_methods = methods,
-				       .allow_task_import = true,
-				       .behind_proxy = true};
+				       .allow_task_import = true};
+	static const char *const everybody[] = {"0.0.0.0/0", NULL};
 	struct http_config http = {.listen = "127.0.0.1:0",
+				   .trusted_proxies = everybody,
 				   .routes = api_routes,
 				   .admit = api_admit,
 				   .not_found = api_not_found,
