@@ -750,6 +750,15 @@ int conf_alias_section(struct conf *c, const char *section, const char *like, st
 	return settle_all(c, err);
 }
 
+const char *conf_stray_section(const struct conf *c, size_t i)
+{
+	const struct written *w = c->strays.first;
+
+	while (w && i-- > 0)
+		w = w->next;
+	return w ? w->section : NULL;
+}
+
 void conf_warn_unknown(const struct conf *c, conf_warn_fn *warn, void *cls)
 {
 	for (const struct written *w = c->strays.first; w; w = w->next)

@@ -65,5 +65,9 @@ bool conf_is_set(const struct conf *c, const char *section, const char *name); /
  * without @warn, alias, then call conf_warn_unknown(). */
 int conf_alias_section(struct conf *c, const char *section, const char *like, struct err *err);
 
+/* Section of the @i-th option read so far that belongs to no known section or is unknown there; NULL: there are no
+ * more. To find sections that are the operator's own by how their names begin. Borrowed. */
+const char *conf_stray_section(const struct conf *c, size_t i);
+
 /* A warning for each option read so far that is unknown or ignored, in the order of the files. */
 void conf_warn_unknown(const struct conf *c, conf_warn_fn *warn, void *cls);

@@ -129,7 +129,6 @@ const struct conf_option glance_only_options[] = {
 	{"oslo_policy", "policy_default_rule", CONF_IGNORED, NULL,
 	 "A rule that asks one which is not there is refused when the file is read, so nothing falls back to it."},
 	{"oslo_policy", "remote_*", CONF_IGNORED, NULL, "Checks of the form http: are refused."},
-	{"cors", "*", CONF_IGNORED, NULL, "CORS headers are not sent; let the proxy in front do it."},
 	{"healthcheck", "path", CONF_IGNORED, NULL, "It is /healthcheck."},
 	{"healthcheck", "backends", CONF_IGNORED, NULL, "See [healthcheck] disable_by_file_path."},
 	{"healthcheck", "detailed", CONF_IGNORED, NULL, "The answer is OK or why not; GET /metrics has details."},

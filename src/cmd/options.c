@@ -126,6 +126,20 @@ static const struct conf_option own_options[] = {
 	 "Forwarded."},
 	{"healthcheck", "disable_by_file_path", CONF_STRING, NULL,
 	 "While this file exists, /healthcheck answers 503."},
+	{"cors", "allowed_origin", CONF_LIST, NULL,
+	 "Origins (https://horizon.example.org) whose pages may use the API from a browser; * is any. None if unset. More, "
+	 "with other rules, in sections [cors.NAME], which have the options of this one."},
+	{"cors", "allow_credentials", CONF_BOOL, "true", "Such a page may send credentials."},
+	{"cors", "expose_headers", CONF_LIST,
+	 "X-Image-Meta-Checksum,X-Auth-Token,X-Subject-Token,X-Service-Token,X-OpenStack-Request-ID",
+	 "Headers of answers that it may read."},
+	{"cors", "max_age", CONF_INT, "3600", "How long a browser may remember what it may.", 0, 31536000,
+	 .unit = "seconds"},
+	{"cors", "allow_methods", CONF_LIST, "GET,PUT,POST,DELETE,PATCH", "Methods that it may use."},
+	{"cors", "allow_headers", CONF_LIST,
+	 "Content-MD5,X-Image-Meta-Checksum,X-Storage-Token,Accept-Encoding,X-Auth-Token,X-Identity-Status,X-Roles,"
+	 "X-Service-Catalog,X-User-Id,X-Tenant-Id,X-OpenStack-Request-ID",
+	 "Headers of requests that it may send, besides those that any page may."},
 	{"oslo_messaging_notifications", "driver", CONF_MULTI, NULL,
 	 "Where notifications go: messaging (format 1.0), messagingv2 (format 2.0), log, noop. May be "
 	 "repeated."},

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -698,6 +699,37 @@ static int load_tls(struct settings *s, struct err *err)
 	return 0;
 }
 
+/* [cors], and every [cors.NAME], in which what is not set is as in [cors]. */
+static int load_cors(struct settings *s, struct err *err)
+{
+	struct http_cors *rules;
+	size_t n = 0, n_origins;
+
+	while (s->cors_sections && s->cors_sections[n])
+		n++;
+	rules = arena_alloc(&s->arena, (n + 1) * sizeof(*rules));
+	if (!rules)
+		return err_nomem(err);
+	for (size_t i = 0; i < n; i++) {
+		const char *own = s->cors_sections[i];
+#define SECTION(name) (conf_is_set(s->conf, own, name) ? own : "cors")
+		struct http_cors rule = {
+			.origins = conf_list(s->conf, own, "allowed_origin", &n_origins),
+			.credentials = conf_bool(s->conf, SECTION("allow_credentials"), "allow_credentials"),
+			.max_age = conf_int(s->conf, SECTION("max_age"), "max_age"),
+			.expose = list_of(s, SECTION("expose_headers"), "expose_headers"),
+			.methods = list_of(s, SECTION("allow_methods"), "allow_methods"),
+			.headers = list_of(s, SECTION("allow_headers"), "allow_headers"),
+		};
+#undef SECTION
+
+		if (n_origins > 0)
+			rules[s->http.n_cors++] = rule;
+	}
+	s->http.cors = rules;
+	return 0;
+}
+
 /* Always checked: it may be switched on one day. */
 static int load_proxies(struct settings *s, struct err *err)
 {
@@ -743,6 +775,7 @@ static int load_metrics(struct settings *s, struct err *err)
 	s->metrics_http = s->http;
 	s->metrics_http.listen = listen && *listen ? listen : NULL;
 	s->metrics_http.also = NULL;
+	s->metrics_http.n_cors = 0;
 	s->metrics_http.trusted_proxies = NULL;
 	s->metrics_http.routes = metrics_routes;
 	s->metrics_http.not_found = NULL;
@@ -775,6 +808,41 @@ static int alias_backends(struct settings *s, struct err *err)
 	return r;
 }
 
+#define MAX_CORS_SECTIONS 64
+
+static bool is_in(const char **list, const char *text)
+{
+	for (; *list; list++)
+		if (strcasecmp(*list, text) == 0)
+			return true;
+	return false;
+}
+
+/* Sections [cors.NAME] have the options of [cors]. First all names, because an alias changes what is unknown. */
+static int alias_cors(struct settings *s, struct err *err)
+{
+	const char **names = arena_alloc(&s->arena, (MAX_CORS_SECTIONS + 1) * sizeof(*names)), *name;
+	size_t n = 1;
+	int r = 0;
+
+	if (!names)
+		return err_nomem(err);
+	names[0] = "cors";
+	for (size_t i = 0; (name = conf_stray_section(s->conf, i)); i++) {
+		if (strncasecmp(name, "cors.", 5) != 0 || is_in(names, name))
+			continue;
+		if (n == MAX_CORS_SECTIONS)
+			return err_set(err, ERR_INVALID, "there are more than %d sections [cors.NAME]", MAX_CORS_SECTIONS);
+		names[n] = arena_strdup(&s->arena, name);
+		if (!names[n++])
+			return err_nomem(err);
+	}
+	for (size_t i = 1; i < n && r == 0; i++)
+		r = conf_alias_section(s->conf, names[i], "cors", err);
+	s->cors_sections = names;
+	return r;
+}
+
 static int read_file(struct settings *s, const char *path, bool print_warnings, struct err *err)
 {
 	struct warn_state w = {s, print_warnings};
@@ -783,6 +851,8 @@ static int read_file(struct settings *s, const char *path, bool print_warnings, 
 	r = conf_read(s->conf, path, NULL, NULL, err);
 	if (r == 0)
 		r = alias_backends(s, err);
+	if (r == 0)
+		r = alias_cors(s, err);
 	if (r == 0)
 		conf_warn_unknown(s->conf, warn, &w);
 	if (r == 0 && strncmp(conf_str(s->conf, "paste_deploy", "flavor"), "keystone+", strlen("keystone+")) == 0)
@@ -809,7 +879,7 @@ static int load_parts(struct settings *s, const struct location_args *args, stru
 	    (r = limit_settings_load(s->conf, &s->limits, err)) < 0 || (r = load_imports(s, err)) < 0 ||
 	    (r = load_protection(s, args, err)) < 0 || (r = load_api(s, err)) < 0 ||
 	    (r = settings_policy(s, args, err)) < 0 || (r = load_listen(s, args, err)) < 0 ||
-	    (r = load_tls(s, err)) < 0 || (r = load_proxies(s, err)) < 0)
+	    (r = load_tls(s, err)) < 0 || (r = load_proxies(s, err)) < 0 || (r = load_cors(s, err)) < 0)
 		return r;
 	load_http(s);
 	return load_metrics(s, err);

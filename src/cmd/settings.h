@@ -30,6 +30,7 @@ struct settings {
 	size_t image_cache_bytes;
 	struct protection_config protection; /* path NULL: properties are not protected */
 	const char *data_dir, *database_url, *log_path, *node;
+	const char *const *cors_sections; /* cors and those that begin so; NULL-terminated */
 	const char *const *listen; /* NULL-terminated, at least one */
 	bool debug, needs_data_dir; /* something lives in data_dir by default */
 	int64_t shutdown_timeout_us;

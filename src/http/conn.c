@@ -528,6 +528,10 @@ static enum step begin(struct http_conn *c)
 	status = request_begin(req, &text);
 	if (status)
 		return refuse(c, status, text);
+	if (request_is_options(req)) {
+		http_reply_empty(req, 200);
+		return answered(c);
+	}
 	if (!req->match.route)
 		return unknown_path(c);
 	return admit(c);

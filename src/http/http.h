@@ -37,6 +37,14 @@ struct http_route {
 	bool anybody; /* `admit` is not asked */
 };
 
+/* Pages of which origins may use the answers. Lists end with NULL. */
+struct http_cors {
+	const char *const *origins; /* "https://horizon.example.org"; "*" */
+	bool credentials;
+	int64_t max_age; /* seconds that a browser may remember what it was told; 0: it is not told so */
+	const char *const *expose, *const *methods, *const *headers;
+};
+
 struct http_tls {
 	const char *cert_file; /* PEM: the certificate, then those that lead to one that clients know */
 	const char *key_file;  /* PEM; NULL: in cert_file */
@@ -49,6 +57,8 @@ struct http_config {
 	const char *const *also;    /* more of that kind, NULL at the end; NULL: none. Only for http_new() */
 	const char *const *trusted_proxies; /* networks (10.0.0.0/8) and "unix", whose word on the client is taken,
 					       NULL at the end. NULL: nobody's. Only for http_new() */
+	const struct http_cors *cors; /* n_cors; the first that has an origin counts. With any, OPTIONS is answered */
+	size_t n_cors;
 	mode_t unix_mode;           /* permissions of UNIX sockets, which are never encrypted; 0: 0660 */
 	const struct http_tls *tls; /* only for http_new(); NULL: plain */
 	const struct http_route *routes;

@@ -19,6 +19,7 @@
 #include "base/err.h"
 #include "base/jsonw.h"
 #include "base/log.h"
+#include "cors.h"
 
 #define POLL_MS 250 /* how soon a slow client gives way */
 #define SEND_AHEAD_BYTES (1 << 20)
@@ -190,6 +191,8 @@ static void make_head(struct http_request *req, int status, const char *content_
 	buf_adds(out, "\r\nX-Content-Type-Options: nosniff\r\n");
 	buf_adds(out, date_line());
 	buf_add(out, req->extra_headers.data, req->extra_headers.len);
+	if (req->server->config.n_cors && req->head.size)
+		cors_add_headers(req->server->config.cors, req->server->config.n_cors, &req->head, out);
 	add_connection(req);
 	buf_adds(out, "\r\n");
 	if (out->failed || req->extra_headers.failed)

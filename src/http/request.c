@@ -207,6 +207,11 @@ static int find_query(struct http_request *req, const char **ret_text)
 	}
 }
 
+bool request_is_options(const struct http_request *req)
+{
+	return req->server->config.n_cors && strcmp(head_method(&req->head), "OPTIONS") == 0;
+}
+
 int request_begin(struct http_request *req, const char **ret_text)
 {
 	int status;
@@ -215,6 +220,8 @@ int request_begin(struct http_request *req, const char **ret_text)
 	req->body_done = !http_has_body(req);
 	req->continue_due = req->head.expect_continue;
 	status = find_id(req, ret_text);
+	if (!status && request_is_options(req))
+		return 0;
 	if (!status)
 		status = find_route(req, ret_text);
 	if (!status)

@@ -208,6 +208,7 @@ void request_reset(struct http_request *req);               /* ready for the nex
 bool request_make_room(struct http_request *req, size_t n); /* behind in_len; only before HEAD_DONE is used */
 /* The head is complete: id, route, query. 0, or the status to refuse it with. */
 int request_begin(struct http_request *req, const char **ret_text);
+bool request_is_options(const struct http_request *req); /* a browser asks beforehand, whatever the path is */
 void request_make_id(struct http_request *req);
 
 /* -- body.c ---------------------------------------------------------------------------------------- */
