@@ -58,7 +58,8 @@ class Proxy:
         conf = root / 'conf'
         conf.write_text({'nginx': NGINX, 'haproxy': HAPROXY}[kind] % {
             'root': root, 'port': self.port, 'behind': behind or f'127.0.0.1:{server.port}',
-            'nginx': NGINX_FORWARDS if forwards else '', 'haproxy': HAPROXY_FORWARDS if forwards else '', 'user': 'user root;' if os.getuid() == 0 else ''})
+            'nginx': NGINX_FORWARDS if forwards else '', 'haproxy': HAPROXY_FORWARDS if forwards else '',
+            'user': 'user root;' if os.getuid() == 0 else ''})
         command = {'nginx': ['/usr/sbin/nginx', '-e', str(root / 'errors'), '-c', str(conf)],
                    'haproxy': ['/usr/sbin/haproxy', '-q', '-db', '-f', str(conf)]}[kind]
         with open(root / 'said', 'wb') as said:

@@ -16,13 +16,15 @@ RULES = {
     'any and one': {'cors': {'allowed_origin': 'https://a.example,*', 'allow_methods': 'GET', 'allow_headers': 'X-One,x-two'}},
     'sections': {'cors': {'allowed_origin': 'https://a.example', 'max_age': 7},
                  'cors.second': {'allowed_origin': 'https://c.example', 'allow_methods': 'PUT', 'allow_credentials': 'false'},
-                 'cors.third': {'allowed_origin': 'https://c.example,https://d.example', 'max_age': 8, 'expose_headers': 'X-A,X-B'}},
+                 'cors.third': {'allowed_origin': 'https://c.example,https://d.example', 'max_age': 8,
+                                'expose_headers': 'X-A,X-B'}},
     'only a section': {'cors': {'max_age': 5}, 'cors.x': {'allowed_origin': 'https://a.example'}},
 }
 ORIGINS = [None, 'https://a.example', 'https://b.example:8443', 'https://B.example:8443', 'https://c.example', 'https://d.example',
            'https://a.example.evil', 'https://a.example/', 'null', '*', '']
 PREFLIGHTS = [(None, None), ('GET', None), ('PUT', ''), ('get', None), ('TRACE', None), ('DELETE', 'X-Auth-Token'),
-              ('PATCH', 'x-auth-token , Content-Type,,'), ('GET', 'X-One, X-Two'), ('GET', 'X-Unknown'), ('GET', 'Accept,X-Unknown'), ('', None)]
+              ('PATCH', 'x-auth-token , Content-Type,,'), ('GET', 'X-One, X-Two'), ('GET', 'X-Unknown'),
+              ('GET', 'Accept,X-Unknown'), ('', None)]
 
 
 def real(tmp_path, rules):
@@ -86,7 +88,8 @@ def test_without_a_rule_nothing_is_said(servers):
     server = servers({'cors': {'max_age': 5}})
     with Raw(server) as raw:
         assert ask(raw, 'GET', '/healthcheck', {'Origin': 'https://a.example'}) == (200, [])
-        assert ask(raw, 'OPTIONS', '/v2/images', {'Origin': 'https://a.example', 'Access_Control_Request_Method': 'GET'}) == (405, [])
+        assert ask(raw, 'OPTIONS', '/v2/images', {'Origin': 'https://a.example',
+            'Access_Control_Request_Method': 'GET'}) == (405, [])
 
 
 def test_preflight_takes_no_body(servers):
@@ -100,7 +103,8 @@ def test_preflight_takes_no_body(servers):
 
 
 def test_config_check(servers):
-    server = servers({'cors': {'allowed_origin': 'https://a.example'}, 'cors.x': {'allowed_origin': 'https://b.example', 'colour': 'blue'}},
+    server = servers({'cors': {'allowed_origin': 'https://a.example'},
+        'cors.x': {'allowed_origin': 'https://b.example', 'colour': 'blue'}},
                      start=False)
     r = server.run('config', 'check')
     assert 'colour' in r.stderr and r.stderr.count('warning') == 1

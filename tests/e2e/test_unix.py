@@ -62,7 +62,8 @@ def test_both_answer(server, path, a):
 def test_there_and_back(server, path, a):
     """The event says that it was this machine, and how much was sent."""
     data, image = pattern(8 * MIB), a.new()['id']
-    r = subprocess.run(['curl', '-sS', '--fail', '--unix-socket', str(path), '-T', '-', '-H', 'Content-Type: application/octet-stream',
+    r = subprocess.run(['curl', '-sS', '--fail', '--unix-socket', str(path), '-T', '-', '-H',
+        'Content-Type: application/octet-stream',
                         *(w for k, v in A.headers().items() for w in ('-H', f'{k}: {v}')), f'http://x/v2/images/{image}/file'],
                        input=data, capture_output=True, timeout=60)
     assert r.returncode == 0, r.stderr
@@ -72,7 +73,8 @@ def test_there_and_back(server, path, a):
     with RawUnix(path) as raw:
         raw.head('GET', f'/v2/images/{image}/file', who=A)
         assert raw.more()
-    sent = wait_for(lambda: (lambda e: len(e) == 2 and e)([e for e in server.events(image) if e.type == 'image.send']), server.root, 'image.send')
+    sent = wait_for(lambda: (lambda e: len(e) == 2 and e)([e for e in server.events(image) if e.type == 'image.send']),
+        server.root, 'image.send')
     assert [(e.priority, e.payload['destination_ip']) for e in sent] == [('INFO', '127.0.0.1'), ('ERROR', '127.0.0.1')]
     assert sent[0].payload['bytes_sent'] == 8 * MIB and 0 < sent[1].payload['bytes_sent'] < 8 * MIB
 
