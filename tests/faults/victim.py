@@ -134,7 +134,7 @@ class Victim(Glint):
         return True
 
     def rows(self, sql, *values):
-        db = sqlite3.connect(f'file:{self.database}?mode=ro', uri=True, timeout=10)
+        db = sqlite3.connect(f'file:{self.database}?mode=ro', uri=True, timeout=60)
         try:
             return db.execute(sql, values).fetchall()
         finally:
@@ -170,7 +170,8 @@ class Victim(Glint):
 
     def delivered(self):
         """Waits until the log has what the journal has, nothing else, and in the same order. An image.send may still come."""
-        wait_for(lambda: list(self.read_log()) == self.journal_ids(), self.root, 'delivery of all events and of nothing else')
+        wait_for(lambda: list(self.read_log()) == self.journal_ids(), self.root, 'delivery of all events and of nothing else',
+                 60)
 
     def is_idle(self):
         """Nothing is left to do: no task, no upload, no removal; every relay is past the last event."""

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -518,6 +519,16 @@ int column_copy(const struct query *q, int i, struct arena *a, const char **ret,
 		return err_nomem(err);
 	*ret = text;
 	return 0;
+}
+
+int column_fill(const struct query *q, int i, char *out, size_t n, struct err *err)
+{
+	const char *text;
+	int r = column_copy(q, i, NULL, &text, err);
+
+	if (r == 0)
+		(void)snprintf(out, n, "%s", text ?: "");
+	return r;
 }
 
 bool column_time(const struct query *q, int i, int64_t *ret)

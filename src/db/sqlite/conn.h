@@ -96,5 +96,7 @@ const void *column_octets(const struct query *q, int i, size_t *ret_n); /* likew
 int64_t column_int(const struct query *q, int i);
 int64_t column_size(const struct query *q, int i);
 int column_copy(const struct query *q, int i, struct arena *a, const char **ret, struct err *err);
+/* Into @out, which has room for @n with its end, cut if it is longer; NULL gives "". */
+int column_fill(const struct query *q, int i, char *out, size_t n, struct err *err);
 /* NULL gives 0; false if it is no time. */
 bool column_time(const struct query *q, int i, int64_t *ret);

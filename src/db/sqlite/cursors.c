@@ -3,19 +3,18 @@
  * it are to be handed out again, and which events it can never take. */
 #include "db/sqlite/sqlite.h"
 
-#include <stdio.h>
-
 #define CURSOR_COLUMNS "driver, offset, n_delivered, n_retries, n_set_aside, updated_at, problem"
 
-static void cursor_from_row(const struct query *q, struct db_cursor *ret)
+static int cursor_from_row(const struct query *q, struct db_cursor *ret, struct err *err)
 {
-	(void)snprintf(ret->driver, sizeof(ret->driver), "%s", column_text(q, 0) ?: "");
+	int r = column_fill(q, 0, ret->driver, sizeof(ret->driver), err);
+
 	ret->offset = column_int(q, 1);
 	ret->n_delivered = column_int(q, 2);
 	ret->n_retries = column_int(q, 3);
 	ret->n_set_aside = column_int(q, 4);
 	ret->updated_at = column_int(q, 5);
-	(void)snprintf(ret->problem, sizeof(ret->problem), "%s", column_text(q, 6) ?: "");
+	return r < 0 ? r : column_fill(q, 6, ret->problem, sizeof(ret->problem), err);
 }
 
 int sqlite_cursor_get(struct db_tx *tx, const char *driver, struct db_cursor *ret, struct err *err)
@@ -32,8 +31,7 @@ int sqlite_cursor_get(struct db_tx *tx, const char *driver, struct db_cursor *re
 		return r;
 	if (r == 0)
 		return err_set(err, ERR_NOT_FOUND, "The notification driver '%.31s' has never run.", driver);
-	cursor_from_row(&q, ret);
-	return 0;
+	return cursor_from_row(&q, ret, err);
 }
 
 int sqlite_cursor_put(struct db_tx *tx, const struct db_cursor *c, struct err *err)
@@ -78,8 +76,9 @@ int sqlite_cursor_list(struct db_tx *tx, db_cursor_fn *fn, void *cls, struct err
 	while ((r = query_next(&q, err)) > 0) {
 		struct db_cursor c;
 
-		cursor_from_row(&q, &c);
-		r = fn(cls, &c, err);
+		r = cursor_from_row(&q, &c, err);
+		if (r == 0)
+			r = fn(cls, &c, err);
 		if (r != 0)
 			return r;
 	}
@@ -118,10 +117,9 @@ int sqlite_replay_next(struct db_tx *tx, const char *driver, struct db_replay *r
 	if (r == 0)
 		return err_set(err, ERR_NOT_FOUND, "There is nothing to replay for '%.31s'.", driver);
 	ret->id = column_int(&q, 0);
-	(void)snprintf(ret->driver, sizeof(ret->driver), "%s", column_text(&q, 1) ?: "");
 	ret->next = column_int(&q, 2);
 	ret->last = column_int(&q, 3);
-	return 0;
+	return column_fill(&q, 1, ret->driver, sizeof(ret->driver), err);
 }
 
 static int finish_replay(struct db_tx *tx, int64_t id, int64_t next, struct err *err)
@@ -215,9 +213,11 @@ int sqlite_set_aside_list(struct db_tx *tx, const char *driver, int64_t after, i
 	while ((r = query_next(&q, err)) > 0) {
 		struct db_set_aside s = {.offset = column_int(&q, 1), .at = column_int(&q, 2)};
 
-		(void)snprintf(s.driver, sizeof(s.driver), "%s", column_text(&q, 0) ?: "");
-		s.reason = column_text(&q, 3) ?: "";
-		r = fn(cls, &s, err);
+		r = column_fill(&q, 0, s.driver, sizeof(s.driver), err);
+		if (r == 0)
+			r = column_copy(&q, 3, NULL, &s.reason, err);
+		if (r == 0)
+			r = fn(cls, &s, err);
 		if (r != 0)
 			return r;
 	}

@@ -2,8 +2,6 @@
  * db/sqlite/jobs.c -- the tasks that wait to be run, or are being run, oldest first. */
 #include "db/sqlite/sqlite.h"
 
-#include <stdio.h>
-
 #define JOB_COLUMNS "task_id, node, n_runs, is_prepared"
 
 int sqlite_job_insert(struct db_tx *tx, const char *task_id, struct err *err)
@@ -27,10 +25,10 @@ static int read_job(struct query *q, struct arena *a, struct db_job *ret, struct
 		return err_set(err, ERR_NOT_FOUND, "No such task is in the queue.");
 	if (r < 0)
 		return r;
-	(void)snprintf(ret->task_id, sizeof(ret->task_id), "%s", column_text(q, 0) ?: "");
+	r = column_fill(q, 0, ret->task_id, sizeof(ret->task_id), err);
 	ret->n_runs = column_int(q, 2);
 	ret->is_prepared = column_int(q, 3) != 0;
-	return column_copy(q, 1, a, &ret->node, err);
+	return r < 0 ? r : column_copy(q, 1, a, &ret->node, err);
 }
 
 int sqlite_job_get(struct db_tx *tx, const char *task_id, struct arena *a, struct db_job *ret, struct err *err)

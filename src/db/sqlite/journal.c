@@ -94,13 +94,10 @@ static int event_from_row(struct query *q, struct db_event *ret, struct err *err
 		return err_set(err, ERR_INTERNAL, "Event %lld has an unknown priority.",
 			       (long long)ret->offset);
 	ret->priority = (enum event_priority)priority;
-	(void)snprintf(ret->message_id, sizeof(ret->message_id), "%s", column_text(q, 4) ?: "");
-	for (int i = 0; i < (int)ARRAY_LEN(texts); i++) {
+	r = column_fill(q, 4, ret->message_id, sizeof(ret->message_id), err);
+	for (int i = 0; r == 0 && i < (int)ARRAY_LEN(texts); i++)
 		r = column_copy(q, 5 + i, NULL, texts[i], err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return r;
 }
 
 int sqlite_event_read(struct db_tx *tx, int64_t after, int64_t max, db_event_fn *fn, void *cls,

@@ -2,8 +2,6 @@
  * db/sqlite/removals.c -- bytes in the store whose image is gone. */
 #include "db/sqlite/sqlite.h"
 
-#include <stdio.h>
-
 int sqlite_removal_insert(struct db_tx *tx, const struct db_removal *r, struct err *err)
 {
 	static const char sql[] = "INSERT INTO glint_removals (image_id, url, n_attempts, next_attempt_at)"
@@ -22,7 +20,6 @@ int sqlite_removal_insert(struct db_tx *tx, const struct db_removal *r, struct e
 
 static int hand_over(struct query *q, db_removal_fn *fn, void *cls, struct err *err)
 {
-	const char *image_id = column_text(q, 1);
 	struct db_removal removal = {
 		.id = column_int(q, 0),
 		.n_attempts = column_int(q, 3),
@@ -30,10 +27,9 @@ static int hand_over(struct query *q, db_removal_fn *fn, void *cls, struct err *
 	};
 	int r = column_copy(q, 2, NULL, &removal.url, err);
 
-	if (r < 0)
-		return r;
-	(void)snprintf(removal.image_id, sizeof(removal.image_id), "%s", image_id ?: "");
-	return fn(cls, &removal, err);
+	if (r == 0)
+		r = column_fill(q, 1, removal.image_id, sizeof(removal.image_id), err);
+	return r < 0 ? r : fn(cls, &removal, err);
 }
 
 int sqlite_removal_due(struct db_tx *tx, int64_t now, int64_t max, db_removal_fn *fn, void *cls,

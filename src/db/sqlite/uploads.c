@@ -2,8 +2,6 @@
  * db/sqlite/uploads.c -- which node is writing the bytes of which image. */
 #include "db/sqlite/sqlite.h"
 
-#include <stdio.h>
-
 int sqlite_upload_insert(struct db_tx *tx, const struct db_upload *u, struct err *err)
 {
 	static const char sql[] = "INSERT INTO glint_uploads (image_id, node, store, started_at) VALUES (?, ?, ?, ?)";
@@ -22,12 +20,11 @@ int sqlite_upload_insert(struct db_tx *tx, const struct db_upload *u, struct err
 /* The texts go to @a, or are borrowed from the row when it is NULL. */
 static int upload_from_row(struct query *q, struct arena *a, struct db_upload *ret, struct err *err)
 {
-	const char *image_id = column_text(q, 0);
-	int r;
+	int r = column_fill(q, 0, ret->image_id, sizeof(ret->image_id), err);
 
-	(void)snprintf(ret->image_id, sizeof(ret->image_id), "%s", image_id ?: "");
 	ret->started_at = column_int(q, 2);
-	r = column_copy(q, 1, a, &ret->node, err);
+	if (r == 0)
+		r = column_copy(q, 1, a, &ret->node, err);
 	return r < 0 ? r : column_copy(q, 3, a, &ret->store, err);
 }
 
