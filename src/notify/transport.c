@@ -150,10 +150,13 @@ static int parse_address(struct transport *t, struct slice s, struct transport_h
 	return h->host ? parse_port(t, s, &h->port, err) : err_nomem(err);
 }
 
+/* '%' begins the interface of an IPv6 address; what is escaped elsewhere is no name. */
 static bool is_host_name(const char *s)
 {
+	const char *others = strchr(s, ':') ? "-._:%~" : "-._~";
+
 	for (; *s; s++) {
-		if (!isalnum((unsigned char)*s) && !strchr("-._:%~", *s))
+		if (!isalnum((unsigned char)*s) && !strchr(others, *s))
 			return false;
 	}
 	return true;
@@ -175,7 +178,8 @@ static int add_host(struct transport *t, struct slice s, struct err *err)
 		return r;
 	if (!is_host_name(h.host))
 		return bad_host(t, "has a name with a character that no host name has", err);
-	if (!*h.host)
+	h.is_unnamed = !*h.host;
+	if (h.is_unnamed)
 		h.host = "localhost";
 	t->hosts[t->n_hosts++] = h;
 	return 0;

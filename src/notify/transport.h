@@ -18,6 +18,7 @@ struct transport_host {
 	const char *host;            /* "localhost" if the URL names none; IPv6 without brackets */
 	const char *user, *password; /* NULL: not given. Each host has its own */
 	uint16_t port;               /* 0: not given */
+	bool is_unnamed;             /* no host was given; the name is a guess */
 };
 
 struct transport_option {

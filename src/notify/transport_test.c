@@ -119,6 +119,9 @@ static void test_refused(void **state)
 	assert_refused("rabbit://u:s3cret%ff@h", "password is not UTF-8");
 	assert_refused("rabbit://h/%00", "virtual host");
 	assert_refused("rabbit://u:s3cret@h h", "no host name");
+	assert_refused("rabbit://u:s3cret@%zz/", "no host name");
+	assert_refused("rabbit://u:s3cret@h%41:5672/", "no host name");
+	assert_refused("rabbit://h1,u:s3cret@[h%65]", "host 2 has a name");
 }
 
 static void test_limits(void **state)

@@ -811,6 +811,8 @@ static void test_wrong_settings(void **state)
 
 	assert_refused(f, "kafka://h/", "not a topic", "no name of a Kafka topic");
 	assert_refused(f, "kafka://h/a/b", "notifications", "no name of a Kafka topic");
+	assert_refused(f, "kafka://u:s3cret@/", "t", "host 1 is missing its name");
+	assert_refused(f, "kafka://h,u:s3cret@:9092/", "t", "host 2 is missing its name");
 	option(f, 0, "security_protocol", "SASL_SSL");
 	assert_refused(f, "kafka://h/", "t", "needs user and password");
 	option(f, 0, "security_protocol", "SASL_SSL");
