@@ -577,6 +577,40 @@ static void test_gives_up_after_many_crashes(void **state)
 	assert_null(property(w, LOCK_PROPERTY));
 }
 
+/* Nobody but somebody with the database in his hands can do that. */
+static void spoil_input(struct world *w)
+{
+	struct task t = task_of(w);
+	struct db_tx *tx;
+	struct err err = {0};
+
+	t.input = "{";
+	assert_int_equal(db_begin(w->db, DB_WRITE, &tx, &err), 0);
+	assert_int_equal(db_task_update(tx, TASK_PENDING, &t, &err), 0);
+	assert_int_equal(db_commit(&tx, &err), 0);
+}
+
+static void test_input_that_cannot_be_read(void **state)
+{
+	struct world *w = *state;
+
+	create(w);
+	assert_int_equal(stage(w, 10), 0);
+	close_service(w);
+	open_service(w, false);
+	assert_int_equal(ask(w, &owner, DIRECT), 0);
+	spoil_input(w);
+	journal(w);
+	close_service(w);
+	open_service(w, true);
+	assert_int_equal(wait_for_end(w).status, TASK_FAILURE);
+	assert_string_equal(journal(w), "task.run:pending task.processing:processing task.run! image.update:uploading "
+					"task.failure:failure");
+	assert_null(property(w, LOCK_PROPERTY));
+	assert_int_equal(ask(w, &owner, DIRECT), 0); /* the image is free for another one */
+	assert_int_equal(wait_for_end(w).status, TASK_SUCCESS);
+}
+
 static void test_breaks_a_stale_lock_only(void **state)
 {
 	static const char dead[] = "c0ffee00-0000-4000-8000-00000000dead";
@@ -648,6 +682,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_deleted_while_it_waits, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_goes_on_after_a_crash, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gives_up_after_many_crashes, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_input_that_cannot_be_read, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_breaks_a_stale_lock_only, set_up, tear_down),
 	};
 

@@ -202,16 +202,24 @@ static int image_begin(struct run *run, struct db_tx *tx, struct err *err)
 
 /* -- prepare -------------------------------------------------------------------------------------- */
 
+/* Without a plan the input could not be read; whose the task is stands beside it. NULL: nobody knows. */
+static const char *image_of(const struct run *run)
+{
+	const struct plan *p = run->plan;
+
+	return p ? p->job.image_id : run->task.image_id;
+}
+
 /* ERR_GONE if the image is not ours any more. */
 static int load_ours(struct run *run, struct db_tx *tx, struct arena *a, struct image *ret, struct err *err)
 {
-	const struct plan *p = run->plan;
-	int r = db_image_get(tx, p->job.image_id, false, a, ret, err);
+	const char *id = image_of(run);
+	int r = db_image_get(tx, id, false, a, ret, err);
 
 	if (r == ERR_NOT_FOUND)
-		return err_set(err, ERR_GONE, "Image %s was deleted during the import.", p->job.image_id);
+		return err_set(err, ERR_GONE, "Image %s was deleted during the import.", id);
 	if (r == 0 && !progress_is_locked_by(ret, run->task.id))
-		return err_set(err, ERR_GONE, "Another import has taken over image %s.", p->job.image_id);
+		return err_set(err, ERR_GONE, "Another import has taken over image %s.", id);
 	return r;
 }
 
@@ -597,7 +605,7 @@ static int put_back(struct run *run, struct db_tx *tx, const struct image *befor
 	struct image after;
 	int r = progress_copy(before, &after, a, err);
 
-	if (r == 0 && p->has_begun)
+	if (r == 0 && p && p->has_begun)
 		r = mark_failed(p, &after, a, err);
 	if (r < 0)
 		return r;
@@ -616,7 +624,7 @@ static int image_fail(struct run *run, struct db_tx *tx, const char *reason, str
 	struct image image;
 	int r;
 
-	if (!run->plan)
+	if (!image_of(run))
 		return 0;
 	r = load_ours(run, tx, &a, &image, err);
 	if (r == ERR_GONE)
