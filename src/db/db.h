@@ -128,6 +128,7 @@ int db_upload_get(struct db_tx *tx, const char *image_id, struct arena *a, struc
 		  struct err *err); /* ERR_NOT_FOUND */
 int db_upload_delete(struct db_tx *tx, const char *image_id, struct err *err); /* absent is fine */
 typedef int db_upload_fn(void *cls, const struct db_upload *u, struct err *err);
+/* Those of @node; NULL: of any. */
 int db_upload_list(struct db_tx *tx, const char *node, db_upload_fn *fn, void *cls, struct err *err);
 
 /* -- bytes to remove (glint's own) ------------------------------------------------------------- */
@@ -189,7 +190,7 @@ int db_job_get(struct db_tx *tx, const char *task_id, struct arena *a, struct db
 int db_job_next(struct db_tx *tx, struct arena *a, struct db_job *ret, struct err *err);
 int db_job_update(struct db_tx *tx, const struct db_job *j, struct err *err); /* node, n_runs, is_prepared */
 int db_job_delete(struct db_tx *tx, const char *task_id, struct err *err);    /* absent is fine */
-/* All that @node runs wait again: at start, nobody works on them. */
+/* All that @node (NULL: any) runs wait again: at start, nobody works on them. */
 int db_job_release(struct db_tx *tx, const char *node, int64_t *ret_n, struct err *err);
 int db_job_count(struct db_tx *tx, int64_t *ret_waiting, int64_t *ret_running, struct err *err);
 

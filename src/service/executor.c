@@ -614,7 +614,7 @@ void executor_wake(struct executor *e)
 	pthread_mutex_unlock(&e->lock);
 }
 
-/* What was being run when the process before us ended is waiting again. */
+/* What was being run when the process before us ended is waiting again, whatever it called its node. */
 static int release(struct service *svc, int64_t *ret_waiting, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
@@ -622,7 +622,7 @@ static int release(struct service *svc, int64_t *ret_waiting, struct err *err)
 	int r = db_begin(svc->db, DB_WRITE, &tx, err);
 
 	if (r == 0)
-		r = db_job_release(tx, svc->config.node, &n, err);
+		r = db_job_release(tx, NULL, &n, err);
 	if (r == 0)
 		r = db_job_count(tx, ret_waiting, &running, err);
 	if (r < 0)

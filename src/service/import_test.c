@@ -517,11 +517,11 @@ static void test_deleted_while_it_waits(void **state)
 	wait_until_gone(w, "staging");
 }
 
-/* As a crash leaves it: picked up by us, importing, bytes in the store, and nobody works on it. */
+/* As a crash leaves it: picked up by us under an earlier name, importing, bytes in the store, and nobody works on it. */
 static void crash_in_the_middle(struct world *w, int64_t n_runs)
 {
 	struct image before = look(w), after;
-	struct db_job job = {.node = "here", .n_runs = n_runs, .is_prepared = true};
+	struct db_job job = {.node = "there", .n_runs = n_runs, .is_prepared = true};
 	struct task t = task_of(w);
 	struct db_tx *tx;
 	struct err err = {0};

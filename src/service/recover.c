@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * service/recover.c -- uploads of this node that nobody works on any more: after a crash all that are
- * in the table, later those whose failure could not be recorded at once (disk full, say). The bytes
- * go first, then the row, so it can be done again from anywhere.
+ * service/recover.c -- uploads that nobody works on any more: after a crash all that are in the table,
+ * later those whose failure could not be recorded at once (disk full, say). The bytes go first, then
+ * the row, so it can be done again from anywhere. Of whichever node: the database is this process's
+ * alone, and a container has another host name whenever it is made anew.
  *
  * An upload enters the list of running ones before its row exists and leaves it after its row is
  * gone. So a row that is seen after the list was found without the upload belongs to nobody; looking
@@ -50,7 +51,7 @@ static int find_orphans(struct orphans *orphans, struct err *err)
 	r = db_begin(orphans->svc->db, DB_READ, &tx, err);
 	if (r < 0)
 		return r;
-	return db_upload_list(tx, orphans->svc->config.node, collect, orphans, err);
+	return db_upload_list(tx, NULL, collect, orphans, err);
 }
 
 /* Not running, and then: the row is (still) there. */

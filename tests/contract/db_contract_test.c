@@ -1460,6 +1460,9 @@ static void test_jobs(void **state)
 	assert_int_equal(n, 0);
 	OK(db_job_release(tx, "n1", &n, &err));
 	assert_int_equal(n, 1);
+	OK(db_job_update(tx, &job, &err));
+	OK(db_job_release(tx, NULL, &n, &err)); /* whatever it is called */
+	assert_int_equal(n, 1);
 	OK(db_job_delete(tx, two, &err));
 	OK(db_job_delete(tx, two, &err));
 	FAILS(ERR_NOT_FOUND, db_job_get(tx, two, &a, &job, &err));

@@ -84,7 +84,8 @@ int sqlite_job_delete(struct db_tx *tx, const char *task_id, struct err *err)
 
 int sqlite_job_release(struct db_tx *tx, const char *node, int64_t *ret_n, struct err *err)
 {
-	static const char sql[] = "UPDATE glint_jobs SET node = NULL WHERE node = ?";
+	static const char sql[] = "UPDATE glint_jobs SET node = NULL WHERE node IS NOT NULL"
+				  " AND (?1 IS NULL OR node = ?1)";
 	AUTO(query_done) struct query q = {0};
 	int r = query_open(tx_conn(tx), sql, &q, err);
 
