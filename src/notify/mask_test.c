@@ -215,6 +215,9 @@ static void test_hostile_text_costs_no_more(void **state)
 	static const char *const pieces[] = {"token",   "token ", "--token ",       "token=",  "'token':",
 					     "<token>", "token-", "'token','--a',", "token\"", "token1111"};
 
+#ifdef __SANITIZE_THREAD__
+	skip(); /* it reads octet by octet what the C library would search at once */
+#endif
 	/* 8 times the text; it would cost 64 times as much if it were quadratic: then seconds. */
 	for (size_t i = 0; i < ARRAY_LEN(pieces); i++)
 		assert_true(least_cost_us(pieces[i], 40000) < 32 * least_cost_us(pieces[i], 5000) + 500000);
