@@ -49,6 +49,17 @@ def cpu_of(server):
     return time.clock_gettime(~server.pid << 3 | 2)
 
 
+def least_cost(server, ask):
+    """An answer, and the processor time that it took: the least of three, because the same work costs more while others
+    have the caches and the other half of the core."""
+    spent = []
+    for _ in range(3):
+        before = cpu_of(server)
+        answer = ask()
+        spent.append(cpu_of(server) - before)
+    return answer, min(spent)
+
+
 def seconds_of_health(server, n):
     """How long each of `n` health checks took."""
     spent = []

@@ -230,7 +230,7 @@ def test_a10_delete_while_an_upload_stalls(importer, path):
     """It hears of it at once, with all that it holds, not with its next octet."""
     a = importer.client(A)
     image = a.new()['id']
-    with Raw(importer, timeout=5) as raw, Raw(importer, timeout=5) as other:
+    with Raw(importer) as raw, Raw(importer) as other:
         twin = a.new()['id']
         for connection, which in ((raw, image), (other, twin)):
             connection.head('PUT', f'/v2/images/{which}/{path}', who=A, Content_Type='application/octet-stream',
@@ -446,7 +446,7 @@ def test_a32_idle_connections(servers):
         server = servers({'glint': {'idle_timeout': 10}})
         raws = [Raw(server) for _ in range(min(10_000, most - 500))]
         wait_for(lambda: descriptors_of(server) > 0.9 * len(raws), server.root, 'connections')
-        assert sorted(seconds_of_health(server, 20))[10] < 0.1
+        assert sorted(seconds_of_health(server, 20))[10] < 0.5
         for raw in raws:
             assert raw.ended()
             raw.sock.close()

@@ -24,7 +24,7 @@ import requests
 REPO = Path(__file__).resolve().parents[2]
 BINARY = os.environ.get('GLINT_BIN') or str(REPO / 'build' / 'glint')
 TARGET = os.environ.get('GLINT_E2E_TARGET', 'glint')
-DEADLINE = float(os.environ.get('GLINT_E2E_DEADLINE', '20'))
+DEADLINE = float(os.environ.get('GLINT_E2E_DEADLINE', '60'))
 
 PATCH_V21 = 'application/openstack-images-v2.1-json-patch'
 PATCH_V20 = 'application/openstack-images-v2.0-json-patch'

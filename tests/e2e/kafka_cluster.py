@@ -16,9 +16,9 @@ PRIORITIES = ['audit', 'debug', 'info', 'warn', 'error', 'critical', 'sample']
 
 def main():
     host = confluent_kafka.Producer({'test.mock.num.brokers': 2, 'log_level': 0})
-    brokers = host.list_topics(timeout=10).brokers.values()
+    brokers = host.list_topics(timeout=60).brokers.values()
     for priority in PRIORITIES:  # whoever asks for a topic makes it
-        host.list_topics(f'notifications.{priority}', timeout=10)
+        host.list_topics(f'notifications.{priority}', timeout=60)
     print(','.join(f'{b.host}:{b.port}' for b in brokers), flush=True)
     sys.stdin.read()
 
@@ -61,7 +61,7 @@ class Cluster:
                                              'enable.partition.eof': True})
         places = [confluent_kafka.TopicPartition(topic, partition, confluent_kafka.OFFSET_BEGINNING)
                   for topic in topics
-                  for partition in consumer.list_topics(topic, timeout=10).topics[topic].partitions]
+                  for partition in consumer.list_topics(topic, timeout=60).topics[topic].partitions]
         found = {(p.topic, p.partition): [] for p in places}
         left = set(found)
         consumer.assign(places)

@@ -79,7 +79,7 @@ def refuse(tmp_path, config, *sentences, listen=None):
     """serve does not start with this."""
     server = Glint(tmp_path / 'refused', config)
     words = ['serve', '--config-file', server.config_file] + (['--listen', listen] if listen else [])
-    return fails(run(*words, cwd=tmp_path, timeout=20), *sentences)
+    return fails(run(*words, cwd=tmp_path, timeout=60), *sentences)
 
 
 @pytest.mark.parametrize('flavor', ['', 'trusted-auth'])
@@ -135,7 +135,7 @@ def test_port_in_use(tmp_path, servers):
 
 def test_two_on_one_database(servers):
     server = servers()
-    r = run('serve', '--config-file', server.config_file, '--listen', '127.0.0.1:0', timeout=20)
+    r = run('serve', '--config-file', server.config_file, '--listen', '127.0.0.1:0', timeout=60)
     fails(r, 'another')
 
 
@@ -196,7 +196,7 @@ def test_stop_waits_for_nobody_idle(servers):
         assert raw.answer().status == 200
     began = time.monotonic()
     server.stop()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     for raw in raws:
         assert raw.ended()
         raw.sock.close()
@@ -212,7 +212,7 @@ def test_stop_has_a_bound(servers):
         server.wait_events(['image.create', 'image.update(saving)', 'image.prepare'], image)
         began = time.monotonic()
         server.stop()
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
     server.start()
     assert server.client(A).show(image)['status'] == 'queued'
     server.wait_events(['image.create', 'image.update(saving)', 'image.prepare', 'ERROR image.upload',
@@ -303,7 +303,7 @@ def test_db_of_something_else(tmp_path):
     server = Glint(tmp_path)
     server.database.write_bytes(b'this is no database, whatever its name says' * 100)
     fails(server.run('db', 'check', check=False))
-    fails(run('serve', '--config-file', server.config_file, '--listen', '127.0.0.1:0', timeout=20))
+    fails(run('serve', '--config-file', server.config_file, '--listen', '127.0.0.1:0', timeout=60))
     assert server.database.read_bytes().startswith(b'this is no')
 
 
@@ -430,7 +430,7 @@ def test_tail_follows(servers):
         assert json.loads(tail.stdout.readline())['subject'] == second
     finally:
         tail.terminate()
-        tail.wait(timeout=10)
+        tail.wait(timeout=60)
         tail.stdout.close()
 
 

@@ -413,7 +413,7 @@ def test_deleted_while_it_is_being_staged(server, a):
 def test_deleted_in_the_middle(server, a, hostile):
     image = a.new()['id']
     assert ask(a, image, 'web-download', uri=f'{hostile.url}/held').status_code == 202
-    assert hostile.waiting.wait(20)
+    assert hostile.waiting.wait(60)
     task = tasks_of(a, image)[0]
     assert task['status'] == 'processing' and a.show(image)['status'] == 'importing'
     assert ask(a, image, 'web-download', uri=f'{hostile.url}/good').status_code == 409
@@ -435,7 +435,7 @@ def test_goes_on_after_the_end_of_the_process(servers, tmp_path, hostile, how):
     a = s.client(A)
     image = a.new()['id']
     ask(a, image, 'web-download', uri=f'{hostile.url}/held')
-    assert hostile.waiting.wait(20)
+    assert hostile.waiting.wait(60)
     wait_for(lambda: 'image.prepare' in events_of(s, image), s.root, 'image.prepare')
     s.kill9() if how == 'killed' else s.stop()
     hostile.gate.set()

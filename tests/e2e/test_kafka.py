@@ -138,15 +138,15 @@ def create_many(server, n_clients, n_each, slow):
 def test_frozen_cluster(servers, cluster):
     """For the API that is nothing; everything comes afterwards, once, each image's events in order."""
     server = servers(config(cluster.url()))
-    create_many(server, 4, 10, 2)
+    create_many(server, 4, 10, 10)
     delivered(server)
     cluster.freeze()
-    create_many(server, 8, 25, 2)
+    create_many(server, 8, 25, 10)
     wait_for(lambda: own_lines(server, 'acknowledged nothing'), server.root, 'line about the trouble')
     cluster.thaw()
     began = time.monotonic()
     delivered(server)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     wait_for(lambda: own_lines(server, 'well again'), server.root, 'line about its end')
     assert len(own_lines(server, 'in trouble')) == 1
     rows = server.journal()
@@ -162,11 +162,11 @@ def test_nobody_there(servers):
     """The service starts, answers and stops; one line says what is wrong, without the password."""
     port = free_port()
     server = servers(config(f'kafka://us3r:s3cret@127.0.0.1:{port}/'))
-    create_many(server, 2, 5, 2)
+    create_many(server, 2, 5, 10)
     wait_for(lambda: own_lines(server, 'no Kafka broker answers'), server.root, 'line about the trouble')
     began = time.monotonic()
     server.stop()
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 40
     lines = server.log.read_text() + server.said()
     assert 's3cret' not in lines
     assert len(own_lines(server, 'in trouble')) == 1
@@ -267,7 +267,7 @@ def test_login_that_is_refused(servers, cluster, mechanism):
         server = servers({'DEFAULT': {'debug': 'true'},
                           **config(front.url(CREDENTIALS), security_protocol='SASL_PLAINTEXT',
                                    sasl_mechanism=mechanism)})
-        create_many(server, 2, 5, 2)
+        create_many(server, 2, 5, 10)
         line = trouble(server)
         assert 'no such user or password' in line
         wait_for(lambda: front.refused >= 3, server.root, 'more attempts')

@@ -49,7 +49,7 @@ class Listening:
     def end(self, how=signal.SIGINT):
         if how:
             os.kill(self.process.pid, how)
-        status = self.process.wait(20)
+        status = self.process.wait(60)
         assert not SANITIZER.search(self.said()), self.said()
         return status
 
@@ -165,7 +165,7 @@ def test_what_could_not_be_written_goes_back(broker, vhost, tmp_path):
     publish(broker, vhost, document('precious'))
     with open('/dev/full', 'wb') as full:
         done = subprocess.run([BINARY, 'notifications', 'listen', '--transport-url', broker.url(vhost)],
-                              stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, timeout=20)
+                              stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 1 and 'No space left' in done.stderr
     with Drain(broker, vhost) as drain:
         message, = drain.count(1)
@@ -244,7 +244,7 @@ def test_survives_the_brokers_absence(broker, vhost, tmp_path):
     (['--transport-url', 'rabbit://u:s3cret@127.0.0.1:1/'], '127.0.0.1:1')])
 def test_what_cannot_be(words, complaint):
     done = subprocess.run([BINARY, 'notifications', 'listen', *words], stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, timeout=20)
+                          text=True, timeout=60)
     assert done.returncode in (1, 2) and complaint in done.stderr and 's3cret' not in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
@@ -252,7 +252,7 @@ def test_what_cannot_be(words, complaint):
 def test_wrong_password(broker, vhost):
     done = subprocess.run([BINARY, 'notifications', 'listen', '--transport-url',
                            f'rabbit://glint:s3cret@{broker.address}/{vhost}'], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=20)
+                          capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and 's3cret' not in done.stderr
     assert 'ACCESS_REFUSED' in done.stderr
 
@@ -262,6 +262,6 @@ def test_declared_differently(broker, vhost):
     with broker.client(vhost) as client:
         client.channel().queue_declare('notifications.audit', durable=True, auto_delete=False)
     done = subprocess.run([BINARY, 'notifications', 'listen', '--transport-url', broker.url(vhost)],
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert 'notifications.audit' in done.stderr and 'amqp_durable_queues' in done.stderr

@@ -110,6 +110,7 @@ def test_few_descriptors(servers):
             raws.append(Raw(server, timeout=5))
         except OSError:
             break
+        raws[-1].sock.settimeout(60)
     for raw in raws[:50]:
         raw.head('GET', '/healthcheck', who=None, Connection='close')
         assert raw.answer().status == 200
@@ -128,7 +129,7 @@ def test_thousands_of_idle_connections(server, a):
         began = time.monotonic()
         assert a.get('/healthcheck').status_code == 200
         assert a.create().status_code == 201
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10
         threads = len(os.listdir(f'/proc/{server.pid}/task'))
         assert threads < 200
         for raw in raws:
@@ -148,7 +149,7 @@ def test_slow_readers_stop_nobody(server, a):
     began = time.monotonic()
     assert a.new(b'x')['id'] and a.get('/healthcheck').status_code == 200
     assert a.download(image, headers={'Range': 'bytes=0-9'}).status_code == 206
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     for raw in raws:
         raw.reset()
 
@@ -199,7 +200,7 @@ def test_database_locked_by_another(servers):
     server = servers()
     a = server.client(A)
     image = a.new()['id']
-    db = sqlite3.connect(server.database, timeout=10, isolation_level=None)
+    db = sqlite3.connect(server.database, timeout=60, isolation_level=None)
     db.execute('BEGIN IMMEDIATE')
     answers = []
     t = threading.Thread(target=lambda: answers.append(Client(server, A).create(name='waits').status_code))

@@ -217,7 +217,7 @@ def calm(server):
             f.seek(max(0, server.log.stat().st_size - 65536))
             return last[0][0].encode() in f.read()
     if last:
-        wait_for(passed, server.root, 'delivery', 15)
+        wait_for(passed, server.root, 'delivery', 60)
 
 
 def check(server, op, n, lenient):
@@ -237,7 +237,7 @@ def check(server, op, n, lenient):
         told = [t for t in server.told(op.image) if not t.startswith('WARN ')]
         return [told] if told in may else None
     try:
-        told = wait_for(settled, server.root, 'possible events', 15)[0]
+        told = wait_for(settled, server.root, 'possible events', 30)[0]
     except AssertionError:
         raise AssertionError(f'{where}: {server.told(op.image)} is none of {may}') from None
     done = op.adds != [] and told[len(op.had):][:len(op.adds)] == op.adds
