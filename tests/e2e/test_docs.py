@@ -34,7 +34,11 @@ def tables(text):
 def test_configuration_is_what_the_program_prints():
     said = run('config', 'options', '--markdown')
     assert said.returncode == 0 and said.stderr == ''
-    assert (DOCS / 'configuration.md').read_text() == said.stdout, \
+    documented = (DOCS / 'configuration.md').read_text()
+    for section in ('oslo_messaging_rabbit', 'oslo_messaging_kafka'):
+        if f'## [{section}]' not in said.stdout:  # a build without that library
+            documented = re.sub(rf'^## \[{section}\]\n.*?(?=^## )', '', documented, flags=re.M | re.S)
+    assert documented == said.stdout, \
         'run: build/glint config options --markdown > docs/configuration.md'
 
 
