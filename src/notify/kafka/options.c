@@ -89,7 +89,8 @@ static int load_brokers(const struct transport *t, struct arena *arena, struct k
 		bool v6 = strchr(h->host, ':');
 
 		if (h->is_unnamed)
-			return err_set(err, ERR_INVALID, "transport_url: host %zu is missing its name", i + 1);
+			return err_set(err, ERR_INVALID, "transport_url: host %zu is missing its name",
+				       i + 1);
 		buf_addf(&list, v6 ? "%s[%s]:%u" : "%s%s:%u", i ? "," : "", h->host,
 			 h->port ? h->port : PORT);
 	}
