@@ -105,7 +105,7 @@ class Glance(Server):
                     http.trust_env = False
                     http.get(self.url + '/healthcheck', timeout=5)
                 return self
-            except requests.ConnectionError:
+            except requests.RequestException:
                 assert self.process.poll() is None, (self.root / 'stdout').read_text()[-2000:]
                 assert time.monotonic() < end, 'glance-api does not answer'
                 time.sleep(0.1)
