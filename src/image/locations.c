@@ -56,13 +56,32 @@ static const char *lower(struct arena *a, const char *text)
 }
 
 /* A text, or NULL where there is none. */
-static int member(const json_t *data, const char *name, int code, const char **ret, struct err *err)
+static int member(const json_t *data, const char *name, size_t min, size_t max, const char **ret,
+		  struct err *err)
 {
 	const json_t *value = json_object_get(data, name);
 
 	*ret = json_string_value(value);
-	if (value && (!*ret || strlen(*ret) != json_string_length(value)))
-		return err_set(err, code, "The %s in validation_data has to be a string.", name);
+	if (value &&
+	    (!*ret || strlen(*ret) != json_string_length(value) || strlen(*ret) < min || strlen(*ret) > max))
+		return err_set(err, ERR_INVALID,
+			       "The %s in validation_data has to be a string of %zu to %zu characters.", name,
+			       min, max);
+	return 0;
+}
+
+static int check_shape(const json_t *data, struct err *err)
+{
+	size_t n_known = json_object_get(data, "checksum") ? 1 : 0;
+
+	if (!json_is_object(data) || !json_object_get(data, "os_hash_algo") ||
+	    !json_object_get(data, "os_hash_value"))
+		return err_set(err, ERR_INVALID,
+			       "validation_data is an object with an os_hash_algo and an os_hash_value.");
+	if (json_object_size(data) != n_known + 2)
+		return err_set(err, ERR_INVALID,
+			       "validation_data has an os_hash_algo, an os_hash_value and a checksum, "
+			       "nothing else.");
 	return 0;
 }
 
@@ -87,12 +106,12 @@ static int read_expectation(const json_t *data, const struct image *img, int cod
 			    struct err *err)
 {
 	struct expectation said;
-	int r = member(data, "checksum", code, &said.checksum, err);
+	int r = member(data, "checksum", MD5_DIGITS, MD5_DIGITS, &said.checksum, err);
 
 	if (r == 0)
-		r = member(data, "os_hash_algo", code, &said.algo, err);
+		r = member(data, "os_hash_algo", 0, 64, &said.algo, err);
 	if (r == 0)
-		r = member(data, "os_hash_value", code, &said.value, err);
+		r = member(data, "os_hash_value", 0, 128, &said.value, err);
 	if (r == 0)
 		r = compare("checksum", said.checksum, img->checksum, code, &ret->checksum, err);
 	if (r == 0)
@@ -108,7 +127,8 @@ static int check_expectation(const struct expectation *e, const char *hash_algor
 	if (r < 0)
 		return r;
 	if (!e->algo || !e->value)
-		return err_set(err, code, "validation_data needs an os_hash_algo and an os_hash_value.");
+		return err_set(err, code,
+			       "The os_hash_algo and the os_hash_value of the image do not go together.");
 	if (strcmp(e->algo, hash_algorithm) != 0)
 		return err_set(err, code, "The os_hash_algo in validation_data has to be %s.",
 			       hash_algorithm);
@@ -123,11 +143,11 @@ int locations_expect(const json_t *data, const char *hash_algorithm, int code, s
 
 	if (!data)
 		return 0;
-	if (!json_is_object(data))
-		return err_set(err, ERR_INVALID, "validation_data has to be an object.");
-	r = read_expectation(data, img, code, &e, err);
+	r = check_shape(data, err);
+	if (r == 0)
+		r = read_expectation(data, img, code, &e, err);
 	if (r < 0 || (!e.checksum && !e.algo && !e.value))
-		return r;
+		return r; /* nothing new */
 	if (img->status != IMAGE_QUEUED)
 		return err_set(err, code,
 			       "What validation_data says can only be set while the image is queued.");
@@ -151,23 +171,29 @@ static int check_state(const struct image *img, bool removes, struct err *err)
 		       image_status_name(img->status));
 }
 
-/* Up to and including @max, which "-" stands for. */
-static int find_place(const char *text, size_t max, size_t *ret, struct err *err)
+static int no_place(struct err *err)
+{
+	return err_set(err, ERR_INVALID, "There is no such place in the list of locations.");
+}
+
+/* A number, or "-", which stands for @end. One beyond that is @end as well if @clamp. */
+static int find_place(const char *text, size_t end, bool clamp, size_t *ret, struct err *err)
 {
 	size_t n = 0;
 
 	if (strcmp(text, "-") == 0) {
-		*ret = max;
+		*ret = end;
 		return 0;
 	}
 	for (const char *p = text; *p; p++) {
-		if (*p < '0' || *p > '9' || n > max)
-			return err_set(err, ERR_INVALID, "There is no such place in the list of locations.");
-		n = n * 10 + (size_t)(*p - '0');
+		if (*p < '0' || *p > '9')
+			return no_place(err);
+		if (n <= end)
+			n = n * 10 + (size_t)(*p - '0');
 	}
-	if (!*text || n > max)
-		return err_set(err, ERR_INVALID, "There is no such place in the list of locations.");
-	*ret = n;
+	if (!*text || (n > end && !clamp))
+		return no_place(err);
+	*ret = n < end ? n : end;
 	return 0;
 }
 
@@ -241,7 +267,7 @@ static int add(const struct patch_step *step, const struct image_limits *limits,
 	int r = check_state(img, false, err);
 
 	if (r == 0)
-		r = find_place(step->rest, img->n_locations, &place, err);
+		r = find_place(step->rest, img->n_locations, true, &place, err);
 	if (r == 0)
 		r = insert(step->value, place, limits, a, img, err);
 	return r < 0 ? r : activate(img, err);
@@ -282,7 +308,7 @@ static int take_away(const struct patch_step *step, struct arena *a, struct imag
 		return r;
 	if (img->n_locations <= 1)
 		return err_set(err, ERR_FORBIDDEN, "The last location of an image cannot be removed.");
-	r = find_place(step->rest, img->n_locations - 1, &place, err);
+	r = find_place(step->rest, img->n_locations - 1, false, &place, err);
 	if (r < 0)
 		return r;
 	list = arena_alloc(a, img->n_locations * sizeof(*list));
