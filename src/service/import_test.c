@@ -611,6 +611,81 @@ static void test_input_that_cannot_be_read(void **state)
 	assert_int_equal(wait_for_end(w).status, TASK_SUCCESS);
 }
 
+/* Nobody says any more what the data is: it goes in nowhere uninspected. */
+static void take_formats_away(struct world *w)
+{
+	struct image before = look(w), after = before;
+	struct db_tx *tx;
+	struct err err = {0};
+
+	after.disk_format = NULL;
+	assert_int_equal(db_begin(w->db, DB_WRITE, &tx, &err), 0);
+	assert_int_equal(db_image_update(tx, &before, &after, &err), 0);
+	assert_int_equal(db_commit(&tx, &err), 0);
+}
+
+static void test_refuses_what_has_lost_its_formats(void **state)
+{
+	struct world *w = *state;
+
+	create(w);
+	assert_int_equal(stage(w, 5000), 0);
+	close_service(w);
+	open_service(w, false);
+	assert_int_equal(ask(w, &owner, DIRECT), 0);
+	take_formats_away(w);
+	journal(w);
+	close_service(w);
+	open_service(w, true);
+	assert_int_equal(wait_for_end(w).status, TASK_FAILURE);
+	assert_int_equal(look(w).status, IMAGE_UPLOADING);
+	assert_null(property(w, LOCK_PROPERTY));
+	assert_false(is_in(w, "one"));
+}
+
+static void test_puts_back_what_cannot_go_on(void **state)
+{
+	struct world *w = *state;
+
+	create(w);
+	assert_int_equal(stage(w, 5000), 0);
+	close_service(w);
+	open_service(w, false);
+	assert_int_equal(ask(w, &owner, DIRECT), 0);
+	crash_in_the_middle(w, 1);
+	take_formats_away(w);
+	close_service(w);
+	open_service(w, true);
+	assert_int_equal(wait_for_end(w).status, TASK_FAILURE);
+	assert_int_equal(look(w).status, IMAGE_QUEUED);
+	assert_null(property(w, LOCK_PROPERTY));
+}
+
+static void test_puts_back_what_has_lost_its_input(void **state)
+{
+	struct world *w = *state;
+	struct db_tx *tx;
+	struct err err = {0};
+	struct task t;
+
+	create(w);
+	assert_int_equal(stage(w, 5000), 0);
+	close_service(w);
+	open_service(w, false);
+	assert_int_equal(ask(w, &owner, DIRECT), 0);
+	crash_in_the_middle(w, 1);
+	t = task_of(w);
+	t.input = "{}";
+	assert_int_equal(db_begin(w->db, DB_WRITE, &tx, &err), 0);
+	assert_int_equal(db_task_update(tx, TASK_PROCESSING, &t, &err), 0);
+	assert_int_equal(db_commit(&tx, &err), 0);
+	close_service(w);
+	open_service(w, true);
+	assert_int_equal(wait_for_end(w).status, TASK_FAILURE);
+	assert_int_equal(look(w).status, IMAGE_QUEUED);
+	assert_null(property(w, LOCK_PROPERTY));
+}
+
 static void test_breaks_a_stale_lock_only(void **state)
 {
 	static const char dead[] = "c0ffee00-0000-4000-8000-00000000dead";
@@ -683,6 +758,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_goes_on_after_a_crash, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gives_up_after_many_crashes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_input_that_cannot_be_read, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_refuses_what_has_lost_its_formats, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_puts_back_what_cannot_go_on, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_puts_back_what_has_lost_its_input, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_breaks_a_stale_lock_only, set_up, tear_down),
 	};
 

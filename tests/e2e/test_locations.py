@@ -506,6 +506,29 @@ def test_killed(tmp_path, web):
         server.stop()
 
 
+def test_one_task_does_not_stand_in_the_way(tmp_path, web):
+    """A row that nobody can read any more is tried a few times, and those behind it have their turn."""
+    import sqlite3
+    server = make_server(tmp_path / 's', config(tmp_path / 's', glint={'shutdown_timeout': '0'})).start()
+    server.errors_expected = True
+    try:
+        a = server.client(A)
+        broken, fine = a.new()['id'], a.new()['id']
+        assert post(a, broken, web.url + '/held').status_code == 202 and web.waiting.wait(30)
+        server.stop()
+        with sqlite3.connect(server.database) as db:
+            db.execute("UPDATE images SET status = 'odd' WHERE id = ?", (broken,))
+        server.start()
+        a = server.client(A)
+        assert run(server, a, fine, web.url + '/good')['status'] == 'success'
+        with sqlite3.connect(server.database) as db:
+            db.execute("UPDATE images SET status = 'importing' WHERE id = ?", (broken,))
+        assert wait_task(server, a, broken)['status'] == 'failure'
+        assert a.show(broken)['status'] == 'queued' and 'os_glance_import_task' not in a.show(broken)
+    finally:
+        server.stop()
+
+
 def test_hidden_where_not_shown(tmp_path, web):
     """The default: PATCH is refused, nothing is shown, and POST works."""
     c = {'glance_store': {'stores': 'file,http'}, **{k: dict(v) for k, v in REACHABLE.items()}}
