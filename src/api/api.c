@@ -26,6 +26,7 @@ int api_new(struct service *service, const struct api_config *config, struct api
 		return err_nomem(err);
 	json_watch_memory();
 	api->service = service;
+	pthread_mutex_init(&api->far_crowd.lock, NULL);
 	api->config = *config;
 	r = schemas_render(api, err);
 	if (r == 0 && config->project_create_rate > 0)
@@ -47,6 +48,7 @@ void api_free(struct api *api)
 	if (!api)
 		return;
 	pool_free(api->far);
+	pthread_mutex_destroy(&api->far_crowd.lock);
 	for (size_t i = 0; i < ARRAY_LEN(api->schemas); i++)
 		buf_done(&api->schemas[i]);
 	rate_free(api->create_rate);

@@ -18,6 +18,7 @@ struct api_config {
 	const char *const *import_methods;    /* enabled_import_methods, NULL-terminated */
 	bool allow_task_import;               /* POST /v2/tasks with type import */
 	unsigned max_far;                     /* downloads at a time of data that lies elsewhere */
+	int64_t crowded_timeout_us;           /* one whose source sends nothing for so long gives way to one that waits */
 	bool shows_direct_url, shows_locations; /* show_image_direct_url, show_multiple_locations */
 	const char *healthcheck_disable_file; /* NULL: none */
 	int64_t project_create_rate, project_change_rate; /* a minute; 0: no limit */

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "api/internal.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/pool.h"
 #include "http/range.h"
@@ -220,6 +221,8 @@ struct delivery {
 	int64_t first, last;
 	int status;
 	struct delivery_note *note; /* NULL: nobody would hear of it */
+	int64_t reads_since_us;     /* monotonic: of what lies elsewhere */
+	bool gave_way, has_answered;
 };
 
 static int begin_delivery(struct delivery *d)
@@ -238,21 +241,53 @@ static int begin_delivery(struct delivery *d)
 
 /* -- what lies elsewhere: by a thread of its own pool ----------------------------------------------- */
 
-/* Somebody waits for this thread, and nobody has promised to leave for him yet. */
-static bool is_wanted(void *cls)
+static void enter_crowd(struct far_crowd *crowd)
 {
-	struct far_crowd *crowd = cls;
-	unsigned n = atomic_load(&crowd->n_wanted);
-
-	while (n > 0)
-		if (atomic_compare_exchange_weak(&crowd->n_wanted, &n, n - 1))
-			return true;
-	return false;
+	pthread_mutex_lock(&crowd->lock);
+	crowd->n++;
+	pthread_mutex_unlock(&crowd->lock);
 }
 
+static void leave_crowd(struct far_crowd *crowd, bool gave_way)
+{
+	pthread_mutex_lock(&crowd->lock);
+	crowd->n--;
+	crowd->n_leaving -= gave_way;
+	pthread_mutex_unlock(&crowd->lock);
+}
+
+/* True once: somebody waits for a thread, and nobody has promised to leave for him yet. */
+static bool give_way(void *cls)
+{
+	struct delivery *d = cls;
+	struct api *api = d->call.api;
+	struct far_crowd *crowd = &api->far_crowd;
+	bool wanted;
+
+	pthread_mutex_lock(&crowd->lock);
+	wanted = !d->gave_way && crowd->n > api->config.max_far + crowd->n_leaving;
+	crowd->n_leaving += wanted;
+	pthread_mutex_unlock(&crowd->lock);
+	d->gave_way |= wanted;
+	return wanted;
+}
+
+/* Asked while the source lets us wait. A client who has only said all that he had to say still reads. */
 static bool is_given_up(void *cls)
 {
-	return http_client_is_gone(cls);
+	struct delivery *d = cls;
+	struct api *api = d->call.api;
+	bool late = clock_mono_us() - d->reads_since_us > api->config.crowded_timeout_us;
+
+	if (late)
+		(void)give_way(d);
+	return d->gave_way || http_client_is_lost(d->call.req);
+}
+
+static int read_piece(struct delivery *d, int64_t at, const unsigned char **ret_data, size_t *ret_n)
+{
+	d->reads_since_us = clock_mono_us();
+	return far_read(d->download.far, at, ret_data, ret_n, &d->call.err);
 }
 
 static void answer_failure(void *cls, struct http_request *req)
@@ -275,11 +310,11 @@ static int send_pieces(struct delivery *d, const unsigned char *data, size_t n, 
 		size_t sent, left = (size_t)(length - (at - d->first));
 
 		n = n < left ? n : left;
-		r = http_write_body(c->req, data, n, is_wanted, &c->api->far_crowd, &sent, &c->err);
+		r = http_write_body(c->req, data, n, give_way, d, &sent, &c->err);
 		at += (int64_t)sent;
 		n = 0;
 		if (r == 0 && at <= d->last)
-			r = far_read(d->download.far, at, &data, &n, &c->err);
+			r = read_piece(d, at, &data, &n);
 	}
 	*ret_sent = at - d->first;
 	return r;
@@ -293,49 +328,52 @@ static void send_checked(struct delivery *d, const unsigned char *data, size_t n
 
 	add_data_headers(c, &d->download.image, d->status, d->first, d->last);
 	http_begin_body(c->req, d->status, "application/octet-stream", length);
+	d->has_answered = true;
 	if (send_pieces(d, data, n, &n_sent) < 0)
 		log_info("glint.download", &ctx, "image %s: sending ended after %lld octets: %s", d->download.image.id,
 			 (long long)n_sent, err_story(&c->err));
 	if (d->note)
 		report_sent(TAKE(d->note), n_sent, n_sent == length);
 	far_free(TAKE(d->download.far));
-	http_resume(c->req, answer_no_more, NULL);
 }
 
 /* The first piece is there before anything is said of its coming. */
+static void answer_far(struct delivery *d)
+{
+	const struct watch watch = {is_given_up, d};
+	const unsigned char *data;
+	size_t n;
+
+	far_watch(d->download.far, &watch, d->last + 1);
+	if (read_piece(d, d->first, &data, &n) == 0) {
+		send_checked(d, data, n);
+		return;
+	}
+	note_free(TAKE(d->note));
+	far_free(TAKE(d->download.far));
+}
+
+/* With the answer, or the connection's return, @d is gone. */
 static void run_far(void *arg)
 {
 	struct delivery *d = arg;
 	struct call *c = &d->call;
-	struct far_crowd *crowd = &c->api->far_crowd;
-	const struct watch watch = {is_given_up, c->req};
-	const unsigned char *data;
-	size_t n;
 
-	(void)is_wanted(crowd); /* it was us, if nobody has left for us */
-	far_watch(d->download.far, &watch, d->last + 1);
-	if (far_read(d->download.far, d->first, &data, &n, &c->err) < 0) {
-		note_free(TAKE(d->note));
-		far_free(TAKE(d->download.far));
-		http_resume(c->req, answer_failure, c);
-	} else {
-		send_checked(d, data, n);
-	}
-	atomic_fetch_sub(&crowd->n, 1);
+	answer_far(d);
+	leave_crowd(&c->api->far_crowd, d->gave_way);
+	http_resume(c->req, d->has_answered ? answer_no_more : answer_failure, c);
 }
 
 /* From here on @d is the other thread's. */
 static void send_far(struct delivery *d)
 {
 	struct call *c = &d->call;
-	struct far_crowd *crowd = &c->api->far_crowd;
 
 	http_suspend(c->req);
-	if (atomic_fetch_add(&crowd->n, 1) >= c->api->config.max_far)
-		atomic_fetch_add(&crowd->n_wanted, 1);
+	enter_crowd(&c->api->far_crowd);
 	if (pool_submit(c->api->far, run_far, d) == 0)
 		return;
-	atomic_fetch_sub(&crowd->n, 1);
+	leave_crowd(&c->api->far_crowd, false);
 	(void)err_nomem(&c->err);
 	note_free(TAKE(d->note));
 	far_free(TAKE(d->download.far));

@@ -2,7 +2,7 @@
  * api/internal.h -- what the resources share. */
 #pragma once
 
-#include <stdatomic.h>
+#include <pthread.h>
 
 #include "api/api.h"
 #include "base/err.h"
@@ -11,10 +11,11 @@
 
 struct pool;
 
-/* Of those whose data comes from elsewhere: */
+/* Downloads of what lies elsewhere. */
 struct far_crowd {
-	atomic_uint n;        /* have a thread or wait for one */
-	atomic_uint n_wanted; /* wait for one, and nobody has given way for them yet */
+	pthread_mutex_t lock;
+	unsigned n;         /* have a thread or wait for one */
+	unsigned n_leaving; /* of these, those that have agreed to give way */
 };
 
 struct api {

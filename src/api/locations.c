@@ -50,8 +50,8 @@ void locations_list(void *cls, struct http_request *req)
 static int add(struct call *c)
 {
 	AUTO(json_decref_p) json_t *body = NULL;
-	const json_t *validation_data;
-	const char *url;
+	const json_t *validation_data = NULL;
+	const char *url = NULL;
 	int r = call_json(c, &body, &c->err);
 
 	if (r == 0)

@@ -598,6 +598,7 @@ static int load_api(struct settings *s, struct err *err)
 	c->shows_direct_url = conf_bool(s->conf, "DEFAULT", "show_image_direct_url");
 	c->shows_locations = c->limits.shows_locations;
 	c->max_far = (unsigned)conf_int(s->conf, "glint", "max_far");
+	c->crowded_timeout_us = conf_int(s->conf, "glint", "crowded_timeout") * SECOND;
 	c->pages.default_limit = conf_int(s->conf, "DEFAULT", "limit_param_default");
 	c->pages.max_limit = conf_int(s->conf, "DEFAULT", "api_limit_max");
 	c->project_create_rate = conf_int(s->conf, "glint", "project_create_rate");

@@ -203,6 +203,8 @@ int http_write_body(struct http_request *req, const void *data, size_t n, http_c
 /* By the thread that has the request, before it has answered: the client has closed its side (or the server has been
  * stopped for too long), so that nobody waits for an answer any more. */
 bool http_client_is_gone(const struct http_request *req);
+/* The same at any time, of a client who does not read any more either, as far as that is known. */
+bool http_client_is_lost(const struct http_request *req);
 
 /* For a STREAM handler that knows its client must not send more (410, 413): the reply goes out at
  * once, the rest of the body is read and thrown away for a short while, then the connection ends.

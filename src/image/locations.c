@@ -105,7 +105,7 @@ struct expectation {
 static int read_expectation(const json_t *data, const struct image *img, int code, struct expectation *ret,
 			    struct err *err)
 {
-	struct expectation said;
+	struct expectation said = {0};
 	int r = member(data, "checksum", MD5_DIGITS, MD5_DIGITS, &said.checksum, err);
 
 	if (r == 0)

@@ -271,7 +271,8 @@ static void locations_are_not_patched(void **state)
 
 /* -- locations ------------------------------------------------------------------------------------ */
 
-#define ADD(place, url) "{\"op\": \"add\", \"path\": \"/locations/" place "\", \"value\": {\"url\": \"" url "\", \"metadata\": {}}}"
+#define ADD(place, url) \
+	"{\"op\": \"add\", \"path\": \"/locations/" place "\", \"value\": {\"url\": \"" url "\", \"metadata\": {}}}"
 #define REMOVE(place) "{\"op\": \"remove\", \"path\": \"/locations/" place "\"}"
 #define SHA "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce" \
 	    "47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e"
@@ -366,8 +367,10 @@ static void what_is_expected_of_the_data(void **state)
 	assert_null(f.img.checksum);
 	expect_located(IMAGE_ACTIVE, 0, good, ERR_CONFLICT, NULL); /* nothing is known of it */
 	expect_located(IMAGE_QUEUED, 0, EXPECTED("\"os_hash_algo\": \"sha512\""), ERR_INVALID, NULL);
-	expect_located(IMAGE_QUEUED, 0, EXPECTED("\"os_hash_algo\": \"sha512\", \"os_hash_value\": \"ab\""), ERR_CONFLICT, NULL);
-	expect_located(IMAGE_QUEUED, 0, EXPECTED("\"os_hash_algo\": \"sha256\", \"os_hash_value\": \"" SHA "\""), ERR_CONFLICT, NULL);
+	expect_located(IMAGE_QUEUED, 0,
+		       EXPECTED("\"os_hash_algo\": \"sha512\", \"os_hash_value\": \"ab\""), ERR_CONFLICT, NULL);
+	expect_located(IMAGE_QUEUED, 0,
+		       EXPECTED("\"os_hash_algo\": \"sha256\", \"os_hash_value\": \"" SHA "\""), ERR_CONFLICT, NULL);
 	expect_located(IMAGE_QUEUED, 0, EXPECTED("\"checksum\": \"d41d8cd98f00b204e9800998ecf8427e\""), ERR_INVALID, NULL);
 	expect_located(IMAGE_QUEUED, 0, EXPECTED("\"os_hash_algo\": 5, \"os_hash_value\": \"ab\""), ERR_INVALID, NULL);
 	expect_located(IMAGE_QUEUED, 0, EXPECTED(""), ERR_INVALID, NULL);

@@ -29,10 +29,10 @@ struct plan {
 
 /* -- begin ---------------------------------------------------------------------------------------- */
 
-static int refuse(struct run *run, const struct err *why)
+static int refuse(struct run *run, const struct err *why, struct err *err)
 {
 	if (why->code == ERR_NO_MEMORY)
-		return why->code;
+		return err_nomem(err);
 	run_refuse(run, why->code, "%s", why->text);
 	return 0;
 }
@@ -104,7 +104,7 @@ static int location_begin(struct run *run, struct db_tx *tx, struct err *err)
 		r = check_image(run, p, &why);
 	location_job_done(&p->job);
 	if (r < 0)
-		return refuse(run, &why);
+		return refuse(run, &why, err);
 	return run->is_first && run->refusal.code == 0 ? take_image(run, tx, &before, err) : 0;
 }
 
@@ -215,15 +215,12 @@ static int location_clean(struct run *run, struct err *err)
 static int location_fail(struct run *run, struct db_tx *tx, const char *reason, struct err *err)
 {
 	AUTO(arena_done) struct arena a = {0};
-	struct plan none = {.image_id = run->task.image_id ? run->task.image_id : ""};
 	struct image before, after;
 	int r;
 
-	if (!run->plan)
-		run->plan = &none;
+	if (!run->plan) /* it was not even begun */
+		return 0;
 	r = load_ours(run, tx, &a, &before, err);
-	if (run->plan == &none)
-		run->plan = NULL;
 	if (r == ERR_GONE)
 		return 0;
 	if (r == 0)

@@ -122,8 +122,8 @@ static void keep(const struct transfer *t, struct cutter *c, struct survey *ret)
 		.hash_algorithm = t->hash_algorithm,
 		.digest = t->digest,
 		.n_pieces = c->n,
-		.pieces = TAKE(c->digests),
 	};
+	ret->pieces = TAKE(c->digests);
 	memcpy(ret->remark, t->inspected.remark, sizeof(ret->remark));
 }
 

@@ -190,7 +190,7 @@ static int with_store(const char *metadata, const char *store, struct arena *a, 
 int service_add_location(struct service *svc, struct db_tx *tx, const struct image *image, const struct store *store,
 			 const char *url, const char *metadata, struct arena *a, struct err *err)
 {
-	const char *backend = store_id(store), *sealed;
+	const char *backend = store_id(store), *sealed = NULL;
 	int r = *backend ? with_store(metadata, backend, a, &metadata, err) : 0;
 
 	if (r == 0)

@@ -20,7 +20,8 @@ DATA = pattern(1_500_000)
 SERVICE = Who('5' * 32, '6' * 32, 'service,member,reader')
 REFUSED = 'The URL is not one that may be downloaded from here.'
 SCHEMES = ['file:///etc/passwd', 'FILE:///etc/passwd', 'File:/etc/passwd', 'file:/etc/passwd', '%66ile:///etc/passwd',
-           ' file:///etc/passwd', 'filesystem:///etc/passwd', 'FileSystem:///etc/passwd', 'swift+config://a/b/c', 'SWIFT+CONFIG://a/b',
+           ' file:///etc/passwd', 'filesystem:///etc/passwd', 'FileSystem:///etc/passwd', 'swift+config://a/b/c',
+           'SWIFT+CONFIG://a/b',
            'cinder://5e0a4a3b-6a38-4e24-8b09-8c3a3a5a5a5a', 'rbd://a/b/c/d', 'vsphere://h/p', 's3://k:s@h/b/o', 'ftp://h/x',
            'gopher://h/x', 'nosuch://x', 'sheepdog://;id', 'https:/etc/passwd', 'http:', '/etc/passwd', 'x', '\tfile:///etc/passwd',
            'file://%(store)s']
@@ -203,8 +204,8 @@ def qcow2(backing=b'', incompatible=0, name=b''):
     return (body.ljust(512, b'\0') + backing).ljust(0x40000, b'\0')
 
 
-@pytest.mark.parametrize('bad', [qcow2(b'/etc/passwd'), qcow2(b'json:{"driver":"file"}'), qcow2(incompatible=4, name=b'/etc/passwd'),
-                                 b'no qcow2 at all'], ids=['backing file', 'json', 'data file', 'raw'])
+@pytest.mark.parametrize('bad', [qcow2(b'/etc/passwd'), qcow2(b'json:{"driver":"file"}'),
+                                 qcow2(incompatible=4, name=b'/etc/passwd'), b'no qcow2 at all'], ids=['backing file', 'json', 'data file', 'raw'])
 def test_a19_what_points_outside(server, web, bad):
     a = server.client(A)
     web.data = bad
@@ -242,8 +243,9 @@ def test_a3_c1_secrets_of_a_url(server, web):
                              admin.get('/v2/tasks'), admin.get('/metrics'), a.download(image)]
     assert b.download(image).content == DATA
     server.settle()
-    sinks = [str(r.headers) + r.content.decode('latin-1') for r in answers] + [str(a.get(f'/v2/images/{image}').headers), server.log.read_text(),
-                                                          server.stderr.read_text(), json.dumps(server.journal())]
+    sinks = [str(r.headers) + r.content.decode('latin-1') for r in answers]
+    sinks += [str(a.get(f'/v2/images/{image}').headers), server.log.read_text(), server.stderr.read_text(),
+              json.dumps(server.journal())]
     db = sqlite3.connect(f'file:{server.database}?mode=ro', uri=True)
     try:
         for table in ('glint_events', 'glint_removals', 'glint_jobs', 'image_locations', 'task_info'):

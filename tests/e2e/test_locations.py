@@ -470,6 +470,30 @@ def test_slow_readers_give_way(server, web, a):
         raw.sock.close()
 
 
+def test_silent_sources_give_way(server, web, a):
+    """Three downloads wait for a source that says nothing; they end for one whose source does."""
+    image, fine = located(a, web.url + '/good'), located(a, web.url + '/parts')
+    web.RequestHandlerClass.at_good, good = web.RequestHandlerClass.at_silent, web.RequestHandlerClass.at_good
+    try:
+        before = web.seen.count('/good')
+        waiting = [Raw(server) for _ in range(3)]
+        for raw in waiting:
+            raw.send(raw_get(image))
+        wait_for(lambda: web.seen.count('/good') == before + 3, server.root, 'all three to wait')
+        assert a.download(fine, {'Range': 'bytes=0-9'}).content == DATA[:10]
+        assert [raw_until_end(raw)[:9] for raw in waiting] == [b'{"error":'] * 3
+    finally:
+        web.RequestHandlerClass.at_good = good
+
+
+def test_a_client_that_has_said_all(server, web, a):
+    image = located(a, web.url + '/parts')
+    raw = Raw(server)
+    raw.send(raw_get(image))
+    raw.half_close()
+    assert raw_until_end(raw) == DATA
+
+
 def test_locations_that_glance_added(server, web, a):
     """Nobody has noted what is there: it is read before the first octet goes out, and has to be what the hash says."""
     import sqlite3

@@ -20,7 +20,10 @@ DATA = b'hello golden image\n' * 10
 CONFIG = {'DEFAULT': {'show_multiple_locations': 'true', 'show_image_direct_url': 'true', 'image_location_quota': 4},
           'glance_store': {'stores': 'file,http'}, 'import_filtering_opts': {'allowed_ports': ''}}
 # Debian's refuses every address of this machine, whatever is configured; here they are what there is.
-LAUNCH = 'import sys, glance.common.utils as u; u.validate_uri = lambda uri: True\nfrom glance.cmd.api import main; sys.exit(main())'
+LAUNCH = """import sys, glance.common.utils as u
+u.validate_uri = lambda uri: True
+from glance.cmd.api import main
+sys.exit(main())"""
 READ = ('size', 'virtual_size', 'checksum', 'os_hash_algo', 'os_hash_value')
 
 
