@@ -205,7 +205,8 @@ def qcow2(backing=b'', incompatible=0, name=b''):
 
 
 @pytest.mark.parametrize('bad', [qcow2(b'/etc/passwd'), qcow2(b'json:{"driver":"file"}'),
-                                 qcow2(incompatible=4, name=b'/etc/passwd'), b'no qcow2 at all'], ids=['backing file', 'json', 'data file', 'raw'])
+                                 qcow2(incompatible=4, name=b'/etc/passwd'), b'no qcow2 at all'],
+                         ids=['backing file', 'json', 'data file', 'raw'])
 def test_a19_what_points_outside(server, web, bad):
     a = server.client(A)
     web.data = bad
