@@ -349,6 +349,9 @@ static void answer_far(struct delivery *d)
 		send_checked(d, data, n);
 		return;
 	}
+	if (d->gave_way)
+		err_set(&d->call.err, ERR_UNAVAILABLE, "The data of image %s cannot be read at the moment.",
+			d->download.image.id);
 	note_free(TAKE(d->note));
 	far_free(TAKE(d->download.far));
 }

@@ -98,6 +98,9 @@ int location_check(struct service *svc, const char *url, struct store **ret, str
 /* A copy of @from whose locations are in plain text, those that cannot be read left out if @lenient. */
 int locations_open(struct service *svc, const struct image *from, bool lenient, struct arena *a, struct image *to,
 		   struct err *err);
+/* service_save() of an image that may have become active by it: then with image.activate. */
+int location_save(struct service *svc, struct db_tx *tx, const struct who *who, const struct image *before,
+		  struct image *after, struct err *err);
 /* Why the data at a location could not be taken, for who named it. */
 int location_failed(struct err *err);
 

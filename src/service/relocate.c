@@ -4,7 +4,8 @@
  *   draft    a read transaction: would all of it be allowed?
  *   survey   what is at each new location is read once, no transaction is open
  *   finish   one transaction: the same again with the image as it is now; locations, queued -> active, sizes,
- *            checksums, digests of the pieces; what is left out is written down for the janitor; image.update
+ *            checksums, digests of the pieces; what is left out is written down for the janitor; image.activate if it
+ *            becomes active by it, image.update
  *
  * (1) No location is connected to before its text has passed, and none becomes an image's before all of its
  * bytes have been inspected and, where the image has data, found to be the same. (2) Nothing is changed
@@ -87,6 +88,20 @@ int locations_open(struct service *svc, const struct image *from, bool lenient, 
 	to->locations = list;
 	to->n_locations = n;
 	return 0;
+}
+
+int location_save(struct service *svc, struct db_tx *tx, const struct who *who, const struct image *before,
+		  struct image *after, struct err *err)
+{
+	struct origin origin = service_origin(who);
+	int r = 0;
+
+	after->updated_at = clock_now_us();
+	if (before->status != IMAGE_ACTIVE && after->status == IMAGE_ACTIVE)
+		r = event_image(svc->notify, tx, EVENT_IMAGE_ACTIVATE, after, NULL, &origin, err);
+	if (r == 0)
+		r = db_image_update(tx, before, after, err);
+	return r < 0 ? r : event_image(svc->notify, tx, EVENT_IMAGE_UPDATE, after, NULL, &origin, err);
 }
 
 int location_failed(struct err *err)
@@ -304,7 +319,7 @@ static int finish(struct move *m, struct err *err)
 	if (r == 0)
 		r = write_locations(m, tx, &d, err);
 	if (r == 0)
-		r = service_save(m->svc, tx, m->who, &d.target.image, &d.after, err);
+		r = location_save(m->svc, tx, m->who, &d.target.image, &d.after, err);
 	return r < 0 ? r : service_commit(m->svc, &tx, err);
 }
 

@@ -142,7 +142,7 @@ static int write_down(struct run *run, struct db_tx *tx, const struct survey *s,
 	r = survey_record(s, tx, after.id, err);
 	if (r == 0)
 		r = service_add_location(run->svc, tx, &after, p->store, p->job.url, NULL, a, err);
-	return r < 0 ? r : service_save(run->svc, tx, &run->who, &before, &after, err);
+	return r < 0 ? r : location_save(run->svc, tx, &run->who, &before, &after, err);
 }
 
 static int finish(struct run *run, const struct survey *s, struct err *err)
