@@ -431,7 +431,7 @@ int http_write_body(struct http_request *req, const void *data, size_t n, http_c
 
 bool http_client_is_lost(const struct http_request *req)
 {
-	struct pollfd p = {.fd = req->conn->fd};
+	struct pollfd p = {.fd = req->conn->channel.fd};
 
 	return poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLERR);
 }

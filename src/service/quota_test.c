@@ -31,8 +31,10 @@
 	} while (0)
 
 static const char *const formats[] = {"raw", "bare", NULL};
-static const struct who owner = {.roles = ROLE_MEMBER | ROLE_READER, .project_id = "p1"};
-static const struct who admin = {.roles = ROLE_ADMIN | ROLE_MEMBER | ROLE_READER, .project_id = "ops"};
+static const char *const member_roles[] = {"member", "reader", NULL}, *const admin_roles[] = {"admin", NULL};
+static const struct who owner = {.roles = ROLE_MEMBER | ROLE_READER, .role_names = member_roles, .project_id = "p1"};
+static const struct who admin = {
+	.roles = ROLE_ADMIN | ROLE_MEMBER | ROLE_READER, .role_names = admin_roles, .project_id = "ops"};
 
 /* -- a Keystone ------------------------------------------------------------------------------------ */
 
@@ -637,7 +639,7 @@ static void wait_status(struct world *w, unsigned n, enum image_status status)
 /* The one nobody can say anything of waits, with its staged bytes; the one behind it is run. */
 static void test_an_import_waits_for_its_limits(void **state)
 {
-	static const struct who other = {.roles = ROLE_MEMBER | ROLE_READER, .project_id = "p2"};
+	static const struct who other = {.roles = ROLE_MEMBER | ROLE_READER, .role_names = member_roles, .project_id = "p2"};
 	struct world *w = *state;
 	struct db_usage u;
 

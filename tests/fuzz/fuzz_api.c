@@ -89,6 +89,7 @@ static void open_service(void)
 		.node = "here",
 		.import.fetch.rules = &rules};
 	const struct api_config api = {.limits = limits,
+				       .max_far = 1,
 				       .pages = {25, 1000},
 				       .stores = world.stores,
 				       .import_methods = methods,
