@@ -62,8 +62,6 @@ int settings_require_database(const struct settings *s, struct err *err);
 /* Creates data_dir (0750) if anything lives there by default. */
 int settings_make_data_dir(const struct settings *s, struct err *err);
 
-/* settings_policy.c: where the policy files are. Part of settings_load(). */
-int settings_policy(struct settings *s, const struct location_args *args, struct err *err);
 
 /* Takes @url, or the one that is configured when NULL, for settings->transport. settings_load() does so
  * when a driver needs one. */

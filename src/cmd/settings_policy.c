@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "cmd/settings.h"
+#include "cmd/settings_parts.h"
 
 static const char section[] = "oslo_policy";
 

@@ -65,7 +65,7 @@ static int get_id(const json_t *object, const char *key, const char *fallback, c
 
 static int get_endpoint(const json_t *object, struct endpoint *ret, struct err *err)
 {
-	struct endpoint e;
+	struct endpoint e = {0};
 	int r = get_id(object, "service_id", NULL, e.service_id, err);
 
 	if (r == 0)

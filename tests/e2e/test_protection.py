@@ -97,7 +97,8 @@ def life(server, names, seeded, maker, callers):
 @pytest.mark.parametrize('rule_format', ['roles', 'policies'])
 def test_as_in_glance(tmp_path, rule_format):
     if rule_format == 'roles':
-        callers = [(A, NAMES), (SETTER, ['closed_a', 'adm_a', 'wo_a', 'x_a', 'nothing']), (ADMIN, NAMES[1:5]), (READER, ['a_special_b'])]
+        callers = [(A, NAMES), (SETTER, ['closed_a', 'adm_a', 'wo_a', 'x_a', 'nothing']), (ADMIN, NAMES[1:5]),
+                   (READER, ['a_special_b'])]
         text, arguments = ROLES, (NAMES, SEEDED, SETTER, callers)
     else:
         text, arguments = RULES, (RULED, RULED, PROJECT_ADMIN, [(A, RULED), (PROJECT_ADMIN, RULED[:3]), (SETTER, ['b_', 'd_'])])
