@@ -70,7 +70,6 @@ static const struct conf_option own_options[] = {
 	 "Images say by direct_url where their data is, to those who may see it (get_image_location)."},
 	{"DEFAULT", "show_multiple_locations", CONF_BOOL, "false",
 	 "Images have a list of locations, which those who may (set_image_location) change by PATCH."},
-	{"DEFAULT", "image_location_quota", CONF_INT, "10", "Locations an image may have; -1: any number.", -1, 1000000},
 	{"DEFAULT", "http_retries", CONF_INT, "3",
 	 "How often a task begins anew to read a location after its server has failed.", 0, 100},
 
