@@ -88,8 +88,8 @@ int service_save(struct service *svc, struct db_tx *tx, const struct who *who, c
 		 struct image *after, struct err *err);
 
 /* update.c: what of a PATCH depends on who asks, and on what happens to the image. */
-int update_check(struct service *svc, struct db_tx *tx, const struct who *who, const struct target *before,
-		 const struct image *after, struct arena *a, struct err *err);
+int update_check(struct service *svc, struct db_tx *tx, const struct who *who, const struct patch *patch,
+		 const struct target *before, const struct image *after, struct arena *a, struct err *err);
 
 /* relocate.c */
 /* Where @url is, for somebody who wants to make it a location: ERR_INVALID unless it is in a store from which images

@@ -141,6 +141,7 @@ static int ask_policy(struct move *m, const struct target *target, struct err *e
 
 static int make_draft(struct move *m, struct db_tx *tx, struct draft *d, struct err *err)
 {
+	struct patch allowed = *m->patch;
 	int r = service_load(m->svc, tx, m->who, m->id, m->a, &d->target, err);
 
 	if (r == 0)
@@ -150,9 +151,10 @@ static int make_draft(struct move *m, struct db_tx *tx, struct draft *d, struct 
 	if (r < 0)
 		return r;
 	d->after = d->before;
-	r = patch_apply(m->patch, &m->svc->config.limits, m->a, &d->after, err);
+	allowed.rights = m->who->rights;
+	r = patch_apply(&allowed, &m->svc->config.limits, m->a, &d->after, err);
 	if (r == 0)
-		r = update_check(m->svc, tx, m->who, &d->target, &d->after, m->a, err);
+		r = update_check(m->svc, tx, m->who, m->patch, &d->target, &d->after, m->a, err);
 	return r < 0 ? r : progress_check_unlocked(tx, &d->target.image, m->a, err);
 }
 

@@ -62,11 +62,13 @@ static int check_formats(struct db_tx *tx, const struct image *before, const str
 	return r;
 }
 
-int update_check(struct service *svc, struct db_tx *tx, const struct who *who, const struct target *before,
-		 const struct image *after, struct arena *a, struct err *err)
+int update_check(struct service *svc, struct db_tx *tx, const struct who *who, const struct patch *patch,
+		 const struct target *before, const struct image *after, struct arena *a, struct err *err)
 {
-	int r = check_changes(svc, who, before, after, err);
+	int r = check_owner(who, patch, err);
 
+	if (r == 0)
+		r = check_changes(svc, who, before, after, err);
 	return r < 0 ? r : check_formats(tx, &before->image, after, a, err);
 }
 
@@ -89,9 +91,7 @@ int service_update(struct service *svc, const struct who *who, const char *id, c
 	r = patch_apply(&allowed, &svc->config.limits, a, &after, err);
 	if (r < 0)
 		return r;
-	r = check_owner(who, patch, err);
-	if (r == 0)
-		r = update_check(svc, tx, who, &before, &after, a, err);
+	r = update_check(svc, tx, who, patch, &before, &after, a, err);
 	if (r < 0)
 		return r;
 	if (patch->n_steps > 0) {
