@@ -572,6 +572,34 @@ def test_hidden_where_not_shown(tmp_path, web):
         server.stop()
 
 
+def test_what_else_the_patch_changes(tmp_path, web):
+    """A location does not open what is protected, nor does it give an image away."""
+    c = config(tmp_path / 's', DEFAULT={'property_protection_file': tmp_path / 'protections.conf'})
+    (tmp_path / 'protections.conf').write_text(
+        '[^seen$]\ncreate = admin\nread = @\nupdate = admin\ndelete = admin\n'
+        '[^hidden$]\ncreate = admin\nread = admin\nupdate = admin\ndelete = admin\n'
+        '[.*]\ncreate = @\nread = @\nupdate = @\ndelete = @\n')
+    server = make_server(tmp_path / 's', c).start()
+    try:
+        a, admin = server.client(A), server.client(ADMIN)
+        image = admin.new(owner=A.project, seen='1', hidden='2')['id']
+        place, before = add(web.url + '/good'), admin.show(image)
+        for step, status in (({'op': 'replace', 'path': '/seen', 'value': 'x'}, 403),
+                             ({'op': 'remove', 'path': '/seen'}, 403),
+                             ({'op': 'add', 'path': '/hidden', 'value': 'x'}, 403),
+                             ({'op': 'replace', 'path': '/hidden', 'value': 'x'}, 409),
+                             ({'op': 'remove', 'path': '/hidden'}, 409),
+                             ({'op': 'replace', 'path': '/owner', 'value': A.project}, 403),
+                             ({'op': 'replace', 'path': '/owner', 'value': B.project}, 403)):
+            assert a.patch(image, place, step).status_code == a.patch(image, step).status_code == status, step
+        assert admin.show(image) == before and web.seen == []
+        assert a.patch(image, place, {'op': 'add', 'path': '/mine', 'value': '3'}).status_code == 200
+        assert {k: admin.show(image)[k] for k in ('seen', 'hidden', 'mine')} == {'seen': '1', 'hidden': '2', 'mine': '3'}
+        assert 'hidden' not in a.show(image)
+    finally:
+        server.stop()
+
+
 def test_none_without_the_store(tmp_path, web):
     server = make_server(tmp_path / 's', {k: dict(v) for k, v in REACHABLE.items()}).start()
     try:
