@@ -194,10 +194,12 @@ static int image_begin(struct run *run, struct db_tx *tx, struct err *err)
 		r = check_quota(run, tx, p, err);
 	if (r < 0)
 		return r;
-	p->has_begun = !run->is_first || run->refusal.code == 0;
+	p->has_begun = !run->is_first;
 	if (run->refusal.code != 0 || !run->is_first)
 		return 0;
-	return take_image(run, tx, p, err);
+	r = take_image(run, tx, p, err);
+	p->has_begun = r == 0;
+	return r;
 }
 
 /* -- prepare -------------------------------------------------------------------------------------- */
