@@ -281,6 +281,8 @@ static int pick_up(struct run *run, bool *ret_deferred, struct err *err)
 
 	if (r == ERR_NOT_FOUND)
 		return NOTHING_WAITS;
+	if (r == 0 && run->is_hopeless && strcmp(run->ahead, run->task.id) != 0)
+		return LOOK_AGAIN; /* somebody else has had it: this one is none of ours */
 	if (r == 0) {
 		r = quota_of(run->svc, run->quota_owner, &run->quota, &why);
 		*ret_deferred = r < 0 && defer(run, NULL) == 0;
