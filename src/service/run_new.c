@@ -37,12 +37,12 @@ static int make_image(struct run *run, struct db_tx *tx, struct image *image, st
 		run_refuse(run, r, "Image id %s is or was in use.", image->id);
 		return 0;
 	}
+	if (r == 0)
+		r = event_image(run->svc->notify, tx, EVENT_IMAGE_CREATE, image, NULL, &run->origin, err);
 	if (r < 0)
 		return r;
 	p->image_id = run->task.image_id = arena_strdup(&run->arena, image->id);
-	if (!p->image_id)
-		return err_nomem(err);
-	return event_image(run->svc->notify, tx, EVENT_IMAGE_CREATE, image, NULL, &run->origin, err);
+	return p->image_id ? 0 : err_nomem(err);
 }
 
 /* What can be known before anything is fetched. */
