@@ -124,6 +124,19 @@ int run_succeed(struct run *run, struct db_tx *tx, const char *image_id, const c
 
 /* -- picking up ----------------------------------------------------------------------------------- */
 
+/* Whose the image will be that @task is to make; NULL: its maker's. */
+static const char *draft_owner(const struct task *task, struct arena *a)
+{
+	const char *owner = NULL;
+	struct import_from from;
+
+	if (strcmp(task->type, TASK_TYPE_IMPORT) != 0 || import_from_parse(task->input, a, &from, NULL) < 0)
+		return NULL;
+	owner = arena_strdup(a, json_string_value(json_object_get(from.properties, "owner")));
+	import_from_done(&from);
+	return owner;
+}
+
 /* Whose image it is about. A task that is gone, or has none, is nobody's or its maker's. */
 static int find_owner(struct run *run, struct db_tx *tx, struct arena *a, struct err *err)
 {
@@ -133,7 +146,9 @@ static int find_owner(struct run *run, struct db_tx *tx, struct arena *a, struct
 	int r = db_task_get(tx, run->ahead, a, &task, err);
 
 	if (r == 0) {
-		owner = *task.owner ? task.owner : NULL;
+		owner = draft_owner(&task, a);
+		if (!owner && *task.owner)
+			owner = task.owner;
 		r = task.image_id ? db_image_get(tx, task.image_id, false, a, &image, err) : ERR_NOT_FOUND;
 	}
 	if (r == 0)

@@ -70,6 +70,7 @@ struct world {
 
 static void set_up(struct world *w, int64_t own_quota)
 {
+	static const struct fetch_rules nowhere;
 	struct notify_config notify = {.publisher_id = "test"};
 	struct store_config store = {.id = "", .type = "file"},
 			    staging = {.id = STORES_STAGING_ID, .type = "file"};
@@ -78,7 +79,7 @@ static void set_up(struct world *w, int64_t own_quota)
 					.hash_algorithm = "sha512",
 					.user_storage_quota = own_quota,
 					.unified = w->limits,
-					.import.max_workers = 2,
+					.import = {.fetch.rules = &nowhere, .max_workers = 2, .task_ttl_us = INT64_MAX / 4},
 					.node = "here"};
 	char url[128], images[128], staged[128];
 
@@ -636,6 +637,19 @@ static void wait_status(struct world *w, unsigned n, enum image_status status)
 	assert_int_equal(status_of(w, n), status);
 }
 
+static void wait_task(struct world *w, const char *id)
+{
+	AUTO(arena_done) struct arena a = {0};
+	const struct timespec tick = {.tv_nsec = 10000000};
+	struct task task = {0};
+
+	for (int i = 0; i < 6000 && !task_has_ended(&task); i++) {
+		(void)nanosleep(&tick, NULL);
+		OK(service_task_show(w->service, &admin, id, &a, &task, &err));
+	}
+	assert_true(task_has_ended(&task));
+}
+
 /* The one nobody can say anything of waits, with its staged bytes; the one behind it is run. */
 static void test_an_import_waits_for_its_limits(void **state)
 {
@@ -683,6 +697,28 @@ static void test_of_two_imports_one_gets_the_last_place(void **state)
 	refused(send_octets(w, &owner, 3, 1001, SIZED, &why), &why, "image_size_total");
 }
 
+/* The one of the project that is to have the image, not that of who makes the task. */
+static void test_a_task_waits_for_the_limits_of_its_image(void **state)
+{
+	static const char *const inputs[] = {
+		"{\"import_from\": \"http://nowhere/\", \"import_from_format\": \"raw\", \"image_properties\": {\"owner\": \"p1\"}}",
+		"{\"import_from\": \"http://nowhere/\", \"import_from_format\": \"raw\", \"image_properties\": {}}"};
+	AUTO(arena_done) struct arena a = {0};
+	struct world *w = *state;
+	struct task tasks[2], now;
+
+	keystone.only_for = "p1";
+	keystone.broken = true;
+	for (size_t i = 0; i < 2; i++)
+		OK(service_task_create(w->service, &admin, TASK_TYPE_IMPORT, inputs[i], &a, &tasks[i], &err));
+	start(w);
+	wait_task(w, tasks[1].id);
+	OK(service_task_show(w->service, &admin, tasks[0].id, &a, &now, &err));
+	assert_int_equal(now.status, TASK_PENDING);
+	keystone.broken = false;
+	wait_task(w, tasks[0].id);
+}
+
 #define WAITING(f) cmocka_unit_test_setup_teardown(f, with_limits_unstarted, tear_down)
 #define OWN(f) cmocka_unit_test_setup_teardown(f, with_own_quota, tear_down)
 #define UNIFIED(f) cmocka_unit_test_setup_teardown(f, with_limits, tear_down)
@@ -708,6 +744,7 @@ int main(void)
 		UNIFIED(test_octets_of_unified_limits),
 		UNIFIED(test_limits_that_nobody_knows),
 		WAITING(test_an_import_waits_for_its_limits),
+		WAITING(test_a_task_waits_for_the_limits_of_its_image),
 		WAITING(test_of_two_imports_one_gets_the_last_place),
 	};
 

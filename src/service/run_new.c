@@ -27,6 +27,8 @@ static int make_image(struct run *run, struct db_tx *tx, struct image *image, st
 	if (!*image->id)
 		uuid_new(image->id);
 	image->created_at = image->updated_at = clock_now_us();
+	if (quota_applies(run->svc) && strcmp(image->owner ?: "", run->quota_owner ?: "") != 0)
+		return err_set(err, ERR_INTERNAL, "The quota of another project was asked for.");
 	r = quota_check_images(&run->quota, tx, image->owner, 1, &why);
 	if (r == ERR_TOO_LARGE) {
 		run_refuse(run, r, "%s", why.text);
