@@ -85,7 +85,7 @@ static int check_rate(struct call *c)
 
 	if (!c->api->create_rate && !c->api->change_rate)
 		return 0;
-	creates = strcmp(method, "POST") == 0 && strcmp(http_path(c->req), "/v2/images") == 0;
+	creates = strcmp(method, "POST") == 0 && strcmp(http_route_path(c->req), "/v2/images") == 0;
 	rate = creates ? c->api->create_rate : c->api->change_rate;
 	if (!rate || strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 || (c->who.roles & ROLE_SERVICE))
 		return 0;

@@ -115,6 +115,7 @@ void http_free(struct http_server *s);
 struct arena *http_arena(struct http_request *req); /* freed after the answer is sent */
 const char *http_method(const struct http_request *req);
 const char *http_path(const struct http_request *req);              /* as sent, without the query */
+const char *http_route_path(const struct http_request *req);        /* of the route that it has, however it was written */
 const char *http_param(const struct http_request *req, const char *name); /* percent-decoded; never NULL for a name of the route */
 /* First header of that name (any case), trimmed; NULL if there is none. */
 const char *http_header(const struct http_request *req, const char *name);

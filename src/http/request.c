@@ -246,6 +246,12 @@ const char *http_path(const struct http_request *req)
 	return head_path(&req->head);
 }
 
+const char *http_route_path(const struct http_request *req)
+{
+	assert(req->match.route);
+	return req->match.route->path;
+}
+
 const char *http_param(const struct http_request *req, const char *name)
 {
 	for (unsigned i = 0; i < req->match.n_params; i++)

@@ -68,6 +68,19 @@ def test_a16_endless_records(limited):
     assert a.get('/v2/images').status_code == 200
 
 
+@pytest.mark.parametrize('path', ['/v2/images', '/v2/%69mages', '/%76%32/images'])
+def test_a16_spelled_otherwise(servers, path):
+    """The rate of new images is that of new images, however their path is written."""
+    server = servers({'glint': {'project_create_rate': 2}})
+    with Raw(server) as raw:
+        statuses = []
+        for _ in range(3):
+            raw.head('POST', path, who=A, Content_Type='application/json', Content_Length='2')
+            raw.send(b'{}')
+            statuses.append(raw.answer().status)
+    assert statuses == [201, 201, 429]
+
+
 def test_c11_endless_changes(limited):
     a = limited.client(A)
     image, other = a.new()['id'], limited.client(B).new()['id']
