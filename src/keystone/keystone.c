@@ -41,6 +41,7 @@ struct question {
 	struct question *next; /* who wait for the same lookup */
 	struct keystone *keystone;
 	enum stage stage;
+	int64_t deadline_us; /* of all stages together */
 	char *user, *service;
 	keystone_fn *fn;
 	void *cls;
@@ -459,7 +460,7 @@ static struct lookup *lookup_new(struct keystone *k, const unsigned char *key, c
 	memcpy(l->key, key, CACHE_KEY_LEN);
 	l->expired_too = q->stage == STAGE_EXPIRED;
 	l->begun_us = clock_mono_us();
-	l->deadline_us = l->begun_us + k->config.timeout_us;
+	l->deadline_us = q->deadline_us;
 	l->last = &l->questions;
 	l->token = strdup(token_of(q));
 	if (!l->token) {
@@ -561,6 +562,7 @@ void keystone_ask(struct keystone *k, const struct keystone_tokens *tokens, keys
 
 	if (q) {
 		*q = (struct question){.keystone = k, .fn = fn, .cls = cls};
+		q->deadline_us = clock_mono_us() + k->config.timeout_us;
 		q->user = strdup(tokens->user);
 		q->service = has_service ? strdup(tokens->service) : NULL;
 	}

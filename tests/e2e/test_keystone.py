@@ -239,6 +239,20 @@ def test_hangs(servers, fake):
     assert 'Keystone answers again' in server.log.read_text()
 
 
+@pytest.mark.parametrize('timeout, expected', [(2, 503), (30, 200)])
+def test_one_time_for_all_questions(servers, fake, timeout, expected):
+    """An expired token with that of a service is asked for in three steps, which have one deadline together."""
+    fake.tokens['old'] = token_body(expires=-60)
+    fake.tokens['nova'] = token_body(user='n' * 32, roles=['service'])
+    server = cloud(servers, fake, glint={'keystone_timeout': timeout})
+
+    def answer(handler, token):
+        time.sleep(1.2)
+        return False
+    fake.answer = answer
+    assert status(server, 'old', service='nova') == expected
+
+
 def reply(code, body=b'', headers=()):
     return lambda handler, token: handler.reply(code, body, headers) or True
 
