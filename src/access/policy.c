@@ -276,7 +276,7 @@ static void complain(struct policy *p, const struct err *err)
 static void complain_missing(struct policy *p, const char *path)
 {
 	if (is_news(p, path))
-		log_warning("glint.policy", NULL, "the rules stay as they were: %s is gone; SIGHUP, if that is meant", path);
+		log_warning("glint.policy", NULL, "the rules stay as they were: %s is gone or empty; SIGHUP, if that is meant", path);
 }
 
 static void content(struct policy *p)
@@ -286,19 +286,20 @@ static void content(struct policy *p)
 	p->complaint[0] = '\0';
 }
 
-static bool has_path(const struct policy_files *files, const char *path)
+static bool has_path(const struct policy_files *files, const char *path, bool may_be_empty)
 {
 	for (size_t i = 0; i < files->n; i++)
 		if (strcmp(files->paths[i], path) == 0)
-			return true;
+			return may_be_empty || !files->empty[i];
 	return false;
 }
 
-/* One that was read and is not there any more; NULL: none. */
+/* One that was read and is not there any more, or of which there is nothing left: that happens to a disk that is
+ * full. NULL: none. */
 static const char *find_missing(const struct policy *p, const struct policy_files *files)
 {
 	for (size_t i = 0; i < p->files.n; i++)
-		if (!has_path(files, p->files.paths[i]))
+		if (!has_path(files, p->files.paths[i], p->files.empty[i]))
 			return p->files.paths[i];
 	return NULL;
 }

@@ -46,6 +46,7 @@ static int add_file(struct policy_files *f, const char *path, struct err *err)
 		return fail(path, err);
 	if (!S_ISREG(st.st_mode))
 		return err_set(err, ERR_INVALID, "the policy file %s is not a file", path);
+	f->empty[f->n] = st.st_size == 0;
 	f->paths[f->n] = arena_strdup(&f->arena, path);
 	if (!f->paths[f->n++])
 		return err_nomem(err);
@@ -119,7 +120,8 @@ int policy_files_find(const struct policy_config *config, struct policy_files *r
 	int r = 0;
 
 	f.paths = arena_alloc(&f.arena, POLICY_MAX_FILES * sizeof(*f.paths));
-	if (!f.paths)
+	f.empty = arena_alloc(&f.arena, POLICY_MAX_FILES * sizeof(*f.empty));
+	if (!f.paths || !f.empty)
 		return err_nomem(err);
 	if (config->file)
 		r = find_main(config, &f, err);

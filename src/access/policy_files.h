@@ -15,6 +15,7 @@ struct err;
 struct policy_files {
 	struct arena arena;
 	const char **paths; /* in the order in which they are read */
+	bool *empty;        /* of each: there is nothing at all in it */
 	size_t n;
 	struct buf stamp;   /* differs when anything about any of them differs */
 };

@@ -176,7 +176,21 @@ def test_hangup_reads_them_at_once(server):
     server.hangup()
     await_status(403, ask)
     (server.root / 'policy.yaml').unlink()
-    await_line(server, 'policy.yaml is gone; SIGHUP, if that is meant')
+    await_line(server, 'policy.yaml is gone or empty; SIGHUP, if that is meant')
+    assert ask().status_code == 403
+    server.hangup()
+    await_status(400, ask)
+
+
+def test_rules_do_not_end_with_what_is_in_their_file(server):
+    """Nothing is what a full disk leaves of a file; that is not taken for the wish to have no rules."""
+    ask = deactivate(server, A)
+    write_policy(server, {'deactivate': 'role:operator'})
+    await_status(403, ask)
+    said = len(server.log.read_text())
+    (server.root / 'policy.yaml').write_text('')
+    harness.wait_for(lambda: 'policy.yaml is gone or empty' in server.log.read_text()[said:], server.root, 'the warning')
+    time.sleep(1.5)  # another look
     assert ask().status_code == 403
     server.hangup()
     await_status(400, ask)
