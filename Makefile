@@ -73,6 +73,7 @@ bench:
 	@$(PYTHON) bench/pages.py --glint $(BUILD)-bench/glint
 	@$(PYTHON) bench/messaging.py --build $(BUILD)-bench
 	@$(PYTHON) bench/imports.py --glint $(BUILD)-bench/glint
+	@$(PYTHON) bench/identity.py --build $(BUILD)-bench
 
 lint:
 	@scripts/setup build lint
