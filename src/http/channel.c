@@ -7,6 +7,8 @@
  * gave. So an encrypted channel is only empty when it says EAGAIN. (3) After the handshake a client has
  * little reason to send messages of that kind (new keys, once in 2^24 records). Each costs us far more than
  * the client, and OpenSSL reads them in one go until there is data; so beyond a number it is given no more.
+ * (4) Of such a message OpenSSL wants all before it writes again: who waits to write waits for the rest then,
+ * as there is room all the time.
  */
 #include "channel.h"
 
@@ -107,6 +109,7 @@ static ssize_t write_record(struct channel *ch, const void *data, size_t n)
 	}
 	ERR_clear_error();
 	r = SSL_write_ex(ch->ssl, data, n, &done);
+	ch->waits_for_rest = r != 1 && SSL_want_read(ch->ssl);
 	if (r == 1)
 		return (ssize_t)done;
 	if (failed(ch, r) == 0)

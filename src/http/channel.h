@@ -29,6 +29,7 @@ struct channel {
 	bool greeted;         /* it may be used */
 	bool broken;          /* no goodbye is possible any more */
 	bool waits_for_room;  /* to read it has to write before, and could not */
+	bool waits_for_rest;  /* to write it has to read before, and there was nothing */
 	unsigned n_handshake; /* messages of that kind since it was greeted */
 };
 

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <openssl/err.h>
+#include <openssl/hmac.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -329,6 +331,91 @@ static void test_key_updates(void **state)
 	hang_up(&c);
 }
 
+/* -- records that no client makes ----------------------------------------------------------------- */
+
+static unsigned char secret[32]; /* by which the client of late encrypts */
+
+static void keep_secret(const SSL *ssl, const char *line)
+{
+	const char *hex = strrchr(line, ' ') + 1;
+
+	if (strncmp(line, "CLIENT_TRAFFIC_SECRET_0 ", 24) != 0)
+		return;
+	for (size_t i = 0; i < sizeof(secret); i++)
+		assert_int_equal(sscanf(hex + 2 * i, "%2hhx", &secret[i]), 1);
+}
+
+/* HKDF-Expand-Label of RFC 8446, for less than a hash. */
+static void expand(const char *label, unsigned char *out, size_t n)
+{
+	unsigned char info[32] = {0, (unsigned char)n, (unsigned char)(6 + strlen(label))}, mac[32];
+	size_t at = 3 + (size_t)sprintf((char *)info + 3, "tls13 %s", label);
+
+	info[at] = 0;
+	info[at + 1] = 1;
+	assert_non_null(HMAC(EVP_sha256(), secret, sizeof(secret), info, at + 2, mac, NULL));
+	memcpy(out, mac, n);
+}
+
+/* The client's record number @seq behind what is in @out; how long that is now. */
+static size_t add_record(unsigned char *out, size_t at, unsigned char seq, int type, const char *data,
+			 size_t n)
+{
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	unsigned char key[16], iv[12], octet = (unsigned char)type, *p = out + at;
+	size_t length = n + 1 + 16;
+	int got;
+
+	expand("key", key, sizeof(key));
+	expand("iv", iv, sizeof(iv));
+	iv[11] ^= seq;
+	memcpy(p, "\x17\x03\x03", 3);
+	p[3] = (unsigned char)(length >> 8);
+	p[4] = (unsigned char)length;
+	EVP_EncryptInit_ex(ctx, EVP_aes_128_gcm(), NULL, key, iv);
+	EVP_EncryptUpdate(ctx, NULL, &got, p, 5);
+	EVP_EncryptUpdate(ctx, p + 5, &got, (const unsigned char *)data, (int)n);
+	EVP_EncryptUpdate(ctx, p + 5 + n, &got, &octet, 1);
+	EVP_EncryptFinal_ex(ctx, p + 5 + n + 1, &got);
+	EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, 16, p + 5 + n + 1);
+	EVP_CIPHER_CTX_free(ctx);
+	return at + 5 + length;
+}
+
+static int64_t processor_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
+}
+
+/* Half a message about new keys, behind a request: before OpenSSL writes, it wants the other half. The thread
+ * that writes the body waits for that, and does not ask again and again whether there is room. */
+static void test_half_a_key_update(void **state)
+{
+	static const char get[] = GET("/feed?length=10&n=10");
+	struct client c = client_on(dial(*state), TLS1_3_VERSION);
+	unsigned char text[512];
+	int64_t before_us;
+	size_t n;
+
+	assert_int_equal(SSL_set_ciphersuites(c.ssl, "TLS_AES_128_GCM_SHA256"), 1);
+	SSL_CTX_set_keylog_callback(c.ctx, keep_secret);
+	assert_int_equal(SSL_connect(c.ssl), 1);
+	n = add_record(text, 0, 0, SSL3_RT_APPLICATION_DATA, get, strlen(get));
+	n = add_record(text, n, 1, SSL3_RT_HANDSHAKE, "\x18\0\0\1", 4);
+	say_n(c.fd, (const char *)text, n);
+	usleep(100000); /* until it has begun */
+	before_us = processor_us();
+	usleep(500000);
+	assert_in_range(processor_us() - before_us, 0, 100000);
+	n = add_record(text, 0, 2, SSL3_RT_HANDSHAKE, "\0", 1);
+	say_n(c.fd, (const char *)text, n);
+	expect_tls(&c, 200, "xxxxxxxxxx");
+	hang_up(&c);
+}
+
 static void test_renegotiation(void **state)
 {
 	struct client c = call(*state, TLS1_2_VERSION);
@@ -399,6 +486,7 @@ int main(void)
 		TEST(test_file),          TEST(test_file_abort),     TEST(test_no_handshake),
 		TEST(test_old_versions),  TEST(test_alpn),           TEST(test_key_updates),
 		TEST(test_renegotiation), TEST(test_reload),         cmocka_unit_test(test_bad_files),
+		TEST(test_half_a_key_update),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);

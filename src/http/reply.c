@@ -347,7 +347,8 @@ static int too_slow(struct err *err)
 static int wait_for_room(struct http_request *req, http_crowd_fn *crowd, void *cls, struct err *err)
 {
 	const struct http_server *s = req->server;
-	struct pollfd p = {.fd = req->conn->channel.fd, .events = POLLOUT};
+	const struct channel *ch = &req->conn->channel;
+	struct pollfd p = {.fd = ch->fd, .events = ch->waits_for_rest ? POLLIN : POLLOUT};
 	int64_t begin_us = clock_mono_us(), last_us = begin_us, now_us;
 	int n;
 
