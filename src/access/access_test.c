@@ -147,7 +147,7 @@ static const struct {
 	{POLICY_SET_IMAGE_LOCATION, "y....y."}, {POLICY_ADD_IMAGE_LOCATION, "y....yy"},
 	{POLICY_FETCH_IMAGE_LOCATION, ".....yy"}, {POLICY_SERVICE_API, ".....yy"},
 	{POLICY_GET_TASK, "yyyyyyy"},       {POLICY_GET_TASKS, "yyyyyyy"},
-	{POLICY_ADD_TASK, "yyyyyyy"},       {POLICY_MODIFY_TASK, "yyyyyyy"},
+	{POLICY_ADD_TASK, "yyyyyyy"},
 	{POLICY_STORES_INFO_DETAIL, ".....yy"}, {POLICY_CONTEXT_IS_ADMIN, ".....y."},
 };
 

@@ -42,12 +42,12 @@ const struct rule_default rule_defaults[] = {
 	{"get_task", "rule:default", "see tasks of"},
 	{"get_tasks", "rule:default", "list tasks of"},
 	{"add_task", "rule:default", "make tasks for"},
-	{"modify_task", "rule:default", "change tasks of"},
 	{"service_api", "role:service or role:admin", "use the service interface of"},
 	{"stores_info_detail", "role:admin or rule:service_api", "see the details of the stores of"},
 	{"context_is_admin", "role:admin", "act as an admin of"},
 
 	{"default", "", NULL},
+	{"modify_task", "rule:default", NULL},
 	{"download_from_store", "role:admin or (role:member and " REACHED ")", NULL},
 	{"manage_image_cache", "role:admin", NULL},
 	{"cache_image", "role:admin", NULL},
