@@ -317,9 +317,7 @@ static int update(struct call *c, struct image *ret)
 	r = patch_parse(body, format, c->arena, &patch, &c->err);
 	if (r < 0)
 		return r;
-	if (patch_has_locations(&patch))
-		return service_relocate(c->api->service, &c->who, image_id(c), &patch, &asker, c->arena, ret, &c->err);
-	return service_update(c->api->service, &c->who, image_id(c), &patch, c->arena, ret, &c->err);
+	return service_update(c->api->service, &c->who, image_id(c), &patch, &asker, c->arena, ret, &c->err);
 }
 
 void images_update(void *cls, struct http_request *req)

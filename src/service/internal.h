@@ -87,11 +87,14 @@ int service_commit(struct service *svc, struct db_tx **tx, struct err *err);
 int service_save(struct service *svc, struct db_tx *tx, const struct who *who, const struct image *before,
 		 struct image *after, struct err *err);
 
-/* update.c: what of a PATCH depends on who asks, and on what happens to the image. */
-int update_check(struct service *svc, struct db_tx *tx, const struct who *who, const struct patch *patch,
-		 const struct target *before, const struct image *after, struct arena *a, struct err *err);
+/* update.c: apply @patch to @after, which comes as a copy of @before, as far as @who may, and the image lets him. */
+int update_apply(struct service *svc, struct db_tx *tx, const struct who *who, const struct patch *patch,
+		 const struct target *before, struct image *after, struct arena *a, struct err *err);
 
 /* relocate.c */
+/* service_update() with a patch that touches the locations. */
+int update_locations(struct service *svc, const struct who *who, const char *id, const struct patch *patch,
+		     const struct watch *asker, struct arena *a, struct image *ret, struct err *err);
 /* Where @url is, for somebody who wants to make it a location: ERR_INVALID unless it is in a store from which images
  * are only read. Asks nobody. */
 int location_check(struct service *svc, const char *url, struct store **ret, struct err *err);

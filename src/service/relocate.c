@@ -141,7 +141,6 @@ static int ask_policy(struct move *m, const struct target *target, struct err *e
 
 static int make_draft(struct move *m, struct db_tx *tx, struct draft *d, struct err *err)
 {
-	struct patch allowed = *m->patch;
 	int r = service_load(m->svc, tx, m->who, m->id, m->a, &d->target, err);
 
 	if (r == 0)
@@ -151,10 +150,7 @@ static int make_draft(struct move *m, struct db_tx *tx, struct draft *d, struct 
 	if (r < 0)
 		return r;
 	d->after = d->before;
-	allowed.rights = m->who->rights;
-	r = patch_apply(&allowed, &m->svc->config.limits, m->a, &d->after, err);
-	if (r == 0)
-		r = update_check(m->svc, tx, m->who, m->patch, &d->target, &d->after, m->a, err);
+	r = update_apply(m->svc, tx, m->who, m->patch, &d->target, &d->after, m->a, err);
 	return r < 0 ? r : progress_check_unlocked(tx, &d->target.image, m->a, err);
 }
 
@@ -355,7 +351,7 @@ static int run(struct move *m, struct image *ret, struct err *err)
 	return r;
 }
 
-int service_relocate(struct service *svc, const struct who *who, const char *id, const struct patch *patch,
+int update_locations(struct service *svc, const struct who *who, const char *id, const struct patch *patch,
 		     const struct watch *asker, struct arena *a, struct image *ret, struct err *err)
 {
 	struct move m = {.svc = svc, .who = who, .id = id, .patch = patch, .asker = asker, .a = a};

@@ -107,13 +107,11 @@ typedef int service_image_fn(void *cls, const char *id, const struct image *imag
 int service_list_images(struct service *svc, const struct who *who, struct image_query *query, bool brief,
 			service_image_fn *fn, void *cls, struct err *err);
 
-/* *ret: the image as it is now. An empty patch changes nothing and emits nothing. */
+/* *ret: the image as it is now. An empty patch changes nothing and emits nothing. What is at a new location is read in
+ * full, to know what it is: that takes its time, which ends when the image is deleted or @asker (NULL: nobody) does
+ * not want to know any more. */
 int service_update(struct service *svc, const struct who *who, const char *id, const struct patch *patch,
-		   struct arena *a, struct image *ret, struct err *err);
-/* The same for a patch that touches the locations. What is at a new one is read in full, to know what it is: that
- * takes its time, which ends when the image is deleted or @asker (NULL: nobody) does not want to know any more. */
-int service_relocate(struct service *svc, const struct who *who, const char *id, const struct patch *patch,
-		     const struct watch *asker, struct arena *a, struct image *ret, struct err *err);
+		   const struct watch *asker, struct arena *a, struct image *ret, struct err *err);
 int service_add_tag(struct service *svc, const struct who *who, const char *id, const char *tag, struct err *err);
 int service_remove_tag(struct service *svc, const struct who *who, const char *id, const char *tag,
 		       struct err *err);

@@ -62,36 +62,37 @@ static int check_formats(struct db_tx *tx, const struct image *before, const str
 	return r;
 }
 
-int update_check(struct service *svc, struct db_tx *tx, const struct who *who, const struct patch *patch,
-		 const struct target *before, const struct image *after, struct arena *a, struct err *err)
+/* There is no other way to a changed image. patch_apply() gives @after arrays of its own. */
+int update_apply(struct service *svc, struct db_tx *tx, const struct who *who, const struct patch *patch,
+		 const struct target *before, struct image *after, struct arena *a, struct err *err)
 {
-	int r = check_owner(who, patch, err);
+	struct patch allowed = *patch;
+	int r;
 
+	allowed.rights = who->rights;
+	r = patch_apply(&allowed, &svc->config.limits, a, after, err);
+	if (r == 0)
+		r = check_owner(who, patch, err);
 	if (r == 0)
 		r = check_changes(svc, who, before, after, err);
 	return r < 0 ? r : check_formats(tx, &before->image, after, a, err);
 }
 
 int service_update(struct service *svc, const struct who *who, const char *id, const struct patch *patch,
-		   struct arena *a, struct image *ret, struct err *err)
+		   const struct watch *asker, struct arena *a, struct image *ret, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
-	struct patch allowed = *patch;
 	struct target before;
 	struct image after;
 	int r;
 
 	if (patch_has_locations(patch))
-		return service_relocate(svc, who, id, patch, NULL, a, ret, err);
+		return update_locations(svc, who, id, patch, asker, a, ret, err);
 	r = service_begin(svc, who, id, POLICY_MODIFY_IMAGE, a, &tx, &before, err);
 	if (r < 0)
 		return r;
-	after = before.image; /* patch_apply() gives it arrays of its own */
-	allowed.rights = who->rights;
-	r = patch_apply(&allowed, &svc->config.limits, a, &after, err);
-	if (r < 0)
-		return r;
-	r = update_check(svc, tx, who, patch, &before, &after, a, err);
+	after = before.image;
+	r = update_apply(svc, tx, who, patch, &before, &after, a, err);
 	if (r < 0)
 		return r;
 	if (patch->n_steps > 0) {
