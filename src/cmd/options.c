@@ -44,9 +44,9 @@ static const struct conf_option own_options[] = {
 	 "roles|policies"},
 	{"DEFAULT", "image_location_quota", CONF_INT, "10", "Locations an image may have; -1: any number.", -1, 1000000},
 	{"DEFAULT", "user_storage_quota", CONF_STRING, "0",
-	 "Octets that the images of a project may take, all copies together, and once more what it has in the staging "
-	 "area: 10GB, or another number with B, KB, MB, GB or TB (powers of 1024) or none; 0: any number. Unified limits "
-	 "take its place."},
+	 "Octets that the images of a project may take, all copies and locations together, and once more what it has in "
+	 "the staging area: 10GB, or another number with B, KB, MB, GB or TB (powers of 1024) or none; 0: any number. "
+	 "Unified limits take its place."},
 	{"DEFAULT", "limit_param_default", CONF_INT, "25", "Images on a page when the client does not say.", 1,
 	 1000000},
 	{"DEFAULT", "api_limit_max", CONF_INT, "1000", "Images on a page at most.", 1, 1000000},

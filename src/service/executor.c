@@ -72,6 +72,27 @@ void run_refuse(struct run *run, int code, const char *fmt, ...)
 	err_set(&run->refusal, code, "%s", text);
 }
 
+/* One that waits in the staging area is on its way already. */
+int run_check_quota(struct run *run, struct db_tx *tx, const struct image *image, struct err *err)
+{
+	const char *owner = image->owner ?: "";
+	struct err why = {0};
+	int r;
+
+	if (!quota_applies(run->svc))
+		return 0;
+	if (strcmp(owner, run->quota_owner ?: "") != 0) {
+		run_refuse(run, ERR_CONFLICT, "Image %s has just been given to another project.", image->id);
+		return 0;
+	}
+	r = quota_check_uploading(&run->quota, tx, owner, image->status != IMAGE_UPLOADING, &why);
+	if (r == ERR_TOO_LARGE)
+		run_refuse(run, r, "%s", why.text);
+	else if (r < 0 && err)
+		*err = why;
+	return r == ERR_TOO_LARGE ? 0 : r;
+}
+
 static int note(struct run *run, const char *text, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "image/locations.h"
 #include "service/progress.h"
+#include "service/quota.h"
 #include "service/run.h"
 #include "task/location.h"
 
@@ -80,8 +81,32 @@ static int lock(struct db_tx *tx, const struct image *before, const char *task_i
 	return r < 0 ? r : db_image_update(tx, before, &after, err);
 }
 
+/* What the image's owner may have, before any transaction is open: to ask may take a while. Who may not add a
+ * location learns nothing of it. */
+static int ask_quota(struct service *svc, const struct who *who, const char *id, struct quota *ret,
+		     struct err *err)
+{
+	AUTO(arena_done) struct arena a = {0};
+	struct target target;
+	int r;
+
+	if (!quota_applies(svc))
+		return 0;
+	r = service_look(svc, who, id, &a, &target, err);
+	if (r == 0)
+		r = service_allow(svc, POLICY_ADD_IMAGE_LOCATION, who, &target, err);
+	return r < 0 ? r : quota_of(svc, target.image.owner, ret, err);
+}
+
+/* The task finds out whether there is room for this image; none is made where there is none for any. */
+static int check_quota(struct service *svc, const struct quota *quota, struct db_tx *tx,
+		       const struct image *image, struct err *err)
+{
+	return quota_applies(svc) ? quota_check_stored(svc, quota, tx, image->owner, err) : 0;
+}
+
 static int ask(struct service *svc, const struct who *who, const char *id, const char *url,
-	       const json_t *validation_data, struct arena *a, struct err *err)
+	       const json_t *validation_data, const struct quota *quota, struct arena *a, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
 	struct target target;
@@ -91,6 +116,8 @@ static int ask(struct service *svc, const struct who *who, const char *id, const
 
 	if (r == 0)
 		r = check_image(svc, tx, &target.image, validation_data, a, err);
+	if (r == 0)
+		r = check_quota(svc, quota, tx, &target.image, err);
 	if (r < 0)
 		return r;
 	input = location_task_input(a, id, url, validation_data);
@@ -106,11 +133,14 @@ int service_location_add(struct service *svc, const struct who *who, const char 
 			 const json_t *validation_data, struct err *err)
 {
 	AUTO(arena_done) struct arena a = {0};
+	struct quota quota = {0};
 	struct store *store;
 	int r = location_check(svc, url, &store, err);
 
 	if (r == 0)
-		r = ask(svc, who, id, url, validation_data, &a, err);
+		r = ask_quota(svc, who, id, &quota, err);
+	if (r == 0)
+		r = ask(svc, who, id, url, validation_data, &quota, &a, err);
 	if (r == 0)
 		executor_wake(svc->executor);
 	return r;

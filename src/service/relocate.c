@@ -2,6 +2,8 @@
  * service/relocate.c -- a PATCH that says where the bytes of an image are.
  *
  *   draft    a read transaction: would all of it be allowed?
+ *   quota    room for all new locations, of which each counts as often as it is one; an image that has data says
+ *            how much that is, for another one it is found out on the way
  *   survey   what is at each new location is read once, no transaction is open
  *   finish   one transaction: the same again with the image as it is now; locations, queued -> active, sizes,
  *            checksums, digests of the pieces; what is left out is written down for the janitor; image.activate if it
@@ -16,6 +18,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "service/progress.h"
+#include "service/quota.h"
 #include "service/seal.h"
 #include "service/survey.h"
 
@@ -35,6 +38,8 @@ struct move {
 	const struct watch *asker;
 	struct arena *a;
 	struct found *found;
+	size_t n_found;
+	struct hold *hold;    /* of all of them; NULL: there is no quota, or nothing new */
 	struct upload upload; /* its flags stop the reading */
 	struct survey_slot slot;
 };
@@ -185,6 +190,7 @@ static int list_new(struct move *m, const struct draft *d, struct err *err)
 			return r;
 		*last = f;
 		last = &f->next;
+		m->n_found++;
 	}
 	return 0;
 }
@@ -197,6 +203,26 @@ static int look(struct move *m, struct draft *d, struct err *err)
 	if (r == 0)
 		r = make_draft(m, tx, d, err);
 	return r < 0 ? r : list_new(m, d, err);
+}
+
+/* -- quota ---------------------------------------------------------------------------------------- */
+
+/* That of the image's owner, before anything is read. To ask may take a while, so no transaction is open. */
+static int open_hold(struct move *m, const struct draft *d, struct err *err)
+{
+	const char *owner = d->target.image.owner;
+	bool has_data = d->before.status != IMAGE_QUEUED;
+	struct quota quota;
+	int r;
+
+	if (!m->found || !quota_applies(m->svc))
+		return 0;
+	r = quota_of(m->svc, owner, &quota, err);
+	if (r == 0)
+		r = hold_new(m->svc, owner, HOLD_STORED, &quota, &m->hold, err);
+	if (r < 0 || !has_data || d->before.size == IMAGE_SIZE_UNKNOWN)
+		return r;
+	return hold_begin(m->hold, m->n_found, d->before.size, -1, err);
 }
 
 /* -- survey --------------------------------------------------------------------------------------- */
@@ -218,6 +244,8 @@ static int survey_one(struct move *m, const struct draft *d, struct found *f, st
 					   .url = f->url,
 					   .may_lack_formats = d->before.status != IMAGE_QUEUED,
 					   .is_cancelled = is_cancelled,
+					   .hold = m->hold,
+					   .n_copies = m->n_found,
 					   .cls = m};
 	int r = survey_run(m->svc, &order, &f->survey, err);
 
@@ -306,6 +334,19 @@ static int write_locations(struct move *m, struct db_tx *tx, struct draft *d, st
 	return r;
 }
 
+static int commit(struct move *m, struct db_tx **tx, struct err *err)
+{
+	int r;
+
+	hold_settle(m->hold);
+	r = service_commit(m->svc, tx, err);
+	if (r < 0)
+		hold_unsettle(m->hold);
+	else
+		hold_end(TAKE(m->hold), true);
+	return r;
+}
+
 static int finish(struct move *m, struct err *err)
 {
 	AUTO(db_abort_p) struct db_tx *tx = NULL;
@@ -314,11 +355,13 @@ static int finish(struct move *m, struct err *err)
 
 	if (r == 0)
 		r = make_draft(m, tx, &d, err);
+	if (r == 0 && !hold_is_of(m->hold, d.target.image.owner))
+		r = err_set(err, ERR_CONFLICT, "Image %s has just been given to another project.", m->id);
 	if (r == 0)
 		r = write_locations(m, tx, &d, err);
 	if (r == 0)
 		r = location_save(m->svc, tx, m->who, &d.target.image, &d.after, err);
-	return r < 0 ? r : service_commit(m->svc, &tx, err);
+	return r < 0 ? r : commit(m, &tx, err);
 }
 
 static void remark(const struct move *m)
@@ -337,6 +380,8 @@ static int run(struct move *m, struct image *ret, struct err *err)
 	struct draft d;
 	int r = look(m, &d, err);
 
+	if (r == 0)
+		r = open_hold(m, &d, err);
 	if (r == 0)
 		r = survey_all(m, &d, err);
 	if (r == 0)
@@ -357,6 +402,7 @@ int update_locations(struct service *svc, const struct who *who, const char *id,
 	struct move m = {.svc = svc, .who = who, .id = id, .patch = patch, .asker = asker, .a = a};
 	int r = run(&m, ret, err);
 
+	hold_end(m.hold, false);
 	for (struct found *f = m.found; f; f = f->next)
 		survey_done(&f->survey);
 	return r;

@@ -51,6 +51,10 @@ extern const struct task_kind task_kind_import, task_kind_api_image_import, task
 
 void run_refuse(struct run *run, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+/* Refuses it if @image, which it is about to take, would be one more on its way than its owner may have, or is not
+ * the owner's any more whose quota was asked for. */
+int run_check_quota(struct run *run, struct db_tx *tx, const struct image *image, struct err *err);
+
 /* "Copied N MiB", once in a while; an upload's progress function, cls is the run. */
 void run_progress(void *cls, int64_t n_octets);
 

@@ -132,25 +132,6 @@ static int take_image(struct run *run, struct db_tx *tx, struct plan *p, struct 
 	return r;
 }
 
-/* One that waits in the staging area is on its way already. */
-static int check_quota(struct run *run, struct db_tx *tx, const struct plan *p, struct err *err)
-{
-	const char *owner = p->image.owner ?: "";
-	struct err why = {0};
-	int r;
-
-	if (strcmp(owner, run->quota_owner ?: "") != 0) {
-		run_refuse(run, ERR_CONFLICT, "Image %s has just been given to another project.", p->image.id);
-		return 0;
-	}
-	r = quota_check_uploading(&run->quota, tx, owner, p->image.status != IMAGE_UPLOADING, &why);
-	if (r == ERR_TOO_LARGE)
-		run_refuse(run, r, "%s", why.text);
-	else if (r < 0 && err)
-		*err = why;
-	return r == ERR_TOO_LARGE ? 0 : r;
-}
-
 static void watch_image(struct run *run, const char *image_id)
 {
 	memcpy(run->upload.image_id, image_id, sizeof(run->upload.image_id));
@@ -190,8 +171,8 @@ static int image_begin(struct run *run, struct db_tx *tx, struct err *err)
 	if (r < 0 || (!ours && !has_left_overs(run)))
 		return r;
 	find_sinks(run, p);
-	if (run->is_first && run->refusal.code == 0 && quota_applies(run->svc))
-		r = check_quota(run, tx, p, err);
+	if (run->is_first && run->refusal.code == 0)
+		r = run_check_quota(run, tx, &p->image, err);
 	if (r < 0)
 		return r;
 	p->has_begun = !run->is_first;

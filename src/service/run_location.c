@@ -4,11 +4,13 @@
  *
  *   begin    with the task's pick-up: queued -> importing; image.update
  *   survey   all of it is read once (survey.c), again if the source fails, up to http_retries times; no
- * transaction finish   one transaction: the location, importing -> active, sizes, checksums, the lock gone,
- * image.update; task.success fail     one transaction: importing -> queued, the lock gone, image.update;
- * task.failure
+ *            transaction
+ *   finish   one transaction: the location, importing -> active, sizes, checksums, the lock gone,
+ *            image.activate, image.update; task.success
+ *   fail     one transaction: importing -> queued, the lock gone, image.update; task.failure
  *
- * The lock is that of imports (run_image.c). Nothing is stored here, so nothing is left behind. */
+ * The lock is that of imports (run_image.c). Nothing is stored here, so nothing is left behind; the octets
+ * count nevertheless, as those of every location do, and are held while they are read. */
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +18,7 @@
 #include "base/log.h"
 #include "image/locations.h"
 #include "service/progress.h"
+#include "service/quota.h"
 #include "service/run.h"
 #include "service/survey.h"
 #include "task/location.h"
@@ -105,7 +108,10 @@ static int location_begin(struct run *run, struct db_tx *tx, struct err *err)
 	location_job_done(&p->job);
 	if (r < 0)
 		return refuse(run, &why, err);
-	return run->is_first && run->refusal.code == 0 ? take_image(run, tx, &before, err) : 0;
+	if (!run->is_first || run->refusal.code != 0)
+		return 0;
+	r = run_check_quota(run, tx, &before, err);
+	return r < 0 || run->refusal.code != 0 ? r : take_image(run, tx, &before, err);
 }
 
 /* -- the work ------------------------------------------------------------------------------------- */
@@ -156,7 +162,15 @@ static int finish(struct run *run, const struct survey *s, struct err *err)
 		r = write_down(run, tx, s, &a, err);
 	if (r == 0)
 		r = run_succeed(run, tx, p->image_id, NULL, err);
-	return r < 0 ? r : service_commit(run->svc, &tx, err);
+	if (r < 0)
+		return r;
+	hold_settle(run->hold);
+	r = service_commit(run->svc, &tx, err);
+	if (r < 0)
+		hold_unsettle(run->hold);
+	else
+		hold_end(TAKE(run->hold), true);
+	return r;
 }
 
 static bool is_stopped(void *cls)
@@ -179,6 +193,8 @@ static int survey(struct run *run, struct survey *ret, struct err *err)
 					   .url = p->job.url,
 					   .is_cancelled = is_stopped,
 					   .progress = run_progress,
+					   .hold = run->hold,
+					   .n_copies = 1,
 					   .cls = run};
 	int r = survey_run(run->svc, &order, ret, err);
 
@@ -194,8 +210,12 @@ static int location_work(struct run *run, struct err *err)
 	AUTO(survey_done) struct survey s = {0};
 	const struct plan *p = run->plan;
 	struct log_ctx ctx = who_log(&run->who);
-	int r = survey(run, &s, err);
+	int r = 0;
 
+	if (quota_applies(run->svc))
+		r = hold_new(run->svc, p->image.owner, HOLD_STORED, &run->quota, &run->hold, err);
+	if (r == 0)
+		r = survey(run, &s, err);
 	if (r == 0)
 		r = survey_check(&s, &p->image, err);
 	if (r == 0)

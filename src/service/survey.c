@@ -138,6 +138,8 @@ int survey_run(struct service *svc, const struct survey_order *o, struct survey 
 		.hash_algorithm =
 			o->image->os_hash_algo ? o->image->os_hash_algo : svc->config.hash_algorithm,
 		.max_octets = svc->config.max_image_bytes,
+		.hold = o->hold,
+		.n_copies = o->n_copies,
 		.progress = o->progress,
 		.cls = o->cls,
 	};

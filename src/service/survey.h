@@ -17,6 +17,8 @@ struct survey_order {
 	bool may_lack_formats; /* else that is ERR_CONFLICT: what is not inspected becomes nobody's data */
 	bool (*is_cancelled)(void *cls);               /* asked at least once a second; NULL: nobody is */
 	void (*progress)(void *cls, int64_t n_octets); /* NULL: nobody asks */
+	struct hold *hold; /* borrowed; NULL: there is no quota, or these octets count already */
+	size_t n_copies;   /* of them that the hold is for: locations that say to have the same */
 	void *cls;                                     /* of both */
 };
 

@@ -180,7 +180,8 @@ static int pass_open(struct pass *p, struct err *err)
 
 	r = check_size(t, t->source->size, err);
 	if (r == 0)
-		r = hold_begin(t->hold, t->n_sinks, t->source->size, t->source->size_hint, err);
+		r = hold_begin(t->hold, t->n_copies ?: t->n_sinks, t->source->size, t->source->size_hint,
+			       err);
 	if (r < 0)
 		return r;
 	p->buffers = malloc(N_BUFFERS * BUFFER_BYTES);

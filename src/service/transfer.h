@@ -29,6 +29,7 @@ struct transfer {
 	struct inspect *inspect;      /* owned; NULL: nobody asks what the bytes are */
 	int64_t max_octets;
 	struct hold *hold;            /* borrowed; NULL: there is no quota */
+	size_t n_copies;              /* by which that counts; 0: as many as there are sinks */
 	const atomic_bool *stop;      /* ends it with ERR_GONE; NULL: never */
 	void (*progress)(void *cls, int64_t n_octets); /* after each piece; NULL: nobody asks */
 	void *cls;
