@@ -161,12 +161,16 @@ static bool image_reaches(const struct who *who, const struct image *image, bool
 	return image->visibility == IMAGE_SHARED && is_member;
 }
 
+bool policy_image_reaches(const struct who *who, const struct image *image, bool is_member)
+{
+	return who_is_admin(who) || image_reaches(who, image, is_member);
+}
+
 bool policy_image_visible(struct policy *policy, const struct who *who, const struct image *image, bool is_member)
 {
 	struct policy_target target = {image, is_member};
 
-	return (who_is_admin(who) || image_reaches(who, image, is_member)) &&
-	       policy_allows(policy, POLICY_GET_IMAGE, who, &target);
+	return policy_image_reaches(who, image, is_member) && policy_allows(policy, POLICY_GET_IMAGE, who, &target);
 }
 
 const struct rules *policy_rules(const struct policy *p)

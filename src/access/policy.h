@@ -89,5 +89,9 @@ int policy_check(struct policy *policy, enum policy_rule rule, const struct who 
 /* Makes an admin of @who, or not, as context_is_admin has it. Once, when it is known who asks. */
 void policy_identify(struct policy *policy, struct who *who);
 
-/* May the caller know that the image exists? If not, every route answers 404. */
+/* Is it his, public, shared with him, or he an admin? That is no rule: it is always so. */
+bool policy_image_reaches(const struct who *who, const struct image *image, bool is_member);
+
+/* May the caller know that the image exists, which reaches him and which get_image lets him see? If not, every route
+ * answers 404. */
 bool policy_image_visible(struct policy *policy, const struct who *who, const struct image *image, bool is_member);

@@ -67,6 +67,10 @@ int service_allow(struct service *svc, enum policy_rule rule, const struct who *
 int service_look(struct service *svc, const struct who *who, const char *id, struct arena *a, struct target *ret,
 		 struct err *err);
 
+/* And the policy asked. */
+int service_look_for(struct service *svc, const struct who *who, const char *id, enum policy_rule rule, struct arena *a,
+		     struct target *ret, struct err *err);
+
 /* create.c: may @who make this image, with these properties? It is his unless it has an owner. */
 int service_check_draft(struct service *svc, const struct who *who, struct image *draft, struct err *err);
 

@@ -14,11 +14,19 @@
 
 /* -- showing -------------------------------------------------------------------------------------- */
 
+/* Whoever is shown somebody else's shared image has found it because he is a member of it. Nobody has asked
+ * in what way an admin has. */
+static bool must_be_member(const struct who *who, const struct image *image)
+{
+	return image->visibility == IMAGE_SHARED && image->owner && !who_owns(who, image->owner) &&
+	       !who_is_admin(who);
+}
+
 /* Where the bytes of a deactivated image are is of use only to get at them. */
 int service_locations(struct service *svc, const struct who *who, const struct image *image, struct arena *a,
 		      struct image_location **ret, size_t *ret_n, struct err *err)
 {
-	const struct policy_target about = {.image = image};
+	const struct policy_target about = {image, must_be_member(who, image)};
 	struct image plain;
 	int r;
 
@@ -38,10 +46,8 @@ int service_location_list(struct service *svc, const struct who *who, const char
 			  struct image *ret, struct err *err)
 {
 	struct target target;
-	int r = service_look(svc, who, id, a, &target, err);
+	int r = service_look_for(svc, who, id, POLICY_FETCH_IMAGE_LOCATION, a, &target, err);
 
-	if (r == 0)
-		r = service_allow(svc, POLICY_FETCH_IMAGE_LOCATION, who, &target, err);
 	return r < 0 ? r : locations_open(svc, &target.image, true, a, ret, err);
 }
 
@@ -92,9 +98,7 @@ static int ask_quota(struct service *svc, const struct who *who, const char *id,
 
 	if (!quota_applies(svc))
 		return 0;
-	r = service_look(svc, who, id, &a, &target, err);
-	if (r == 0)
-		r = service_allow(svc, POLICY_ADD_IMAGE_LOCATION, who, &target, err);
+	r = service_look_for(svc, who, id, POLICY_ADD_IMAGE_LOCATION, &a, &target, err);
 	return r < 0 ? r : quota_of(svc, target.image.owner, ret, err);
 }
 

@@ -141,8 +141,9 @@ int service_find_membership(struct db_tx *tx, const struct who *who, const struc
 	return r;
 }
 
-int service_load(struct service *svc, struct db_tx *tx, const struct who *who, const char *id, struct arena *a,
-		 struct target *ret, struct err *err)
+/* Whatever get_image says. */
+static int load_what_reaches(struct service *svc, struct db_tx *tx, const struct who *who, const char *id,
+			     struct arena *a, struct target *ret, struct err *err)
 {
 	int r;
 
@@ -156,9 +157,49 @@ int service_load(struct service *svc, struct db_tx *tx, const struct who *who, c
 	r = service_find_membership(tx, who, &ret->image, a, &ret->is_member, err);
 	if (r < 0)
 		return r;
-	if (!policy_image_visible(svc->policy, who, &ret->image, ret->is_member))
-		return not_found(id, err);
-	return 0;
+	return policy_image_reaches(who, &ret->image, ret->is_member) ? 0 : not_found(id, err);
+}
+
+static int check_visible(struct service *svc, const struct who *who, const struct target *target, struct err *err)
+{
+	return policy_image_visible(svc->policy, who, &target->image, target->is_member) ?
+		       0 :
+		       not_found(target->image.id, err);
+}
+
+int service_load(struct service *svc, struct db_tx *tx, const struct who *who, const char *id, struct arena *a,
+		 struct target *ret, struct err *err)
+{
+	int r = load_what_reaches(svc, tx, who, id, a, ret, err);
+
+	return r < 0 ? r : check_visible(svc, who, ret, err);
+}
+
+/* Who may do that comes for other services, and need not be one who sees images; as in Glance. */
+static bool is_for_services(enum policy_rule rule)
+{
+	return rule == POLICY_ADD_IMAGE_LOCATION || rule == POLICY_FETCH_IMAGE_LOCATION;
+}
+
+/* Who may neither see it nor do that does not learn that it is there. */
+static int load_for(struct service *svc, struct db_tx *tx, const struct who *who, const char *id,
+		    enum policy_rule rule, struct arena *a, struct target *ret, struct err *err)
+{
+	int r = load_what_reaches(svc, tx, who, id, a, ret, err);
+
+	if (r < 0 || (is_for_services(rule) && service_allow(svc, rule, who, ret, NULL) == 0))
+		return r;
+	r = check_visible(svc, who, ret, err);
+	return r < 0 ? r : service_allow(svc, rule, who, ret, err);
+}
+
+int service_look_for(struct service *svc, const struct who *who, const char *id, enum policy_rule rule, struct arena *a,
+		     struct target *ret, struct err *err)
+{
+	AUTO(db_abort_p) struct db_tx *tx = NULL;
+	int r = db_begin(svc->db, DB_READ, &tx, err);
+
+	return r < 0 ? r : load_for(svc, tx, who, id, rule, a, ret, err);
 }
 
 int service_look(struct service *svc, const struct who *who, const char *id, struct arena *a, struct target *ret,
@@ -201,10 +242,7 @@ int service_begin(struct service *svc, const struct who *who, const char *id, en
 	r = db_begin(svc->db, DB_WRITE, &tx, err);
 	if (r < 0)
 		return r;
-	r = service_load(svc, tx, who, id, a, ret, err);
-	if (r < 0)
-		return r;
-	r = service_allow(svc, rule, who, ret, err);
+	r = load_for(svc, tx, who, id, rule, a, ret, err);
 	if (r < 0)
 		return r;
 	*ret_tx = TAKE(tx);

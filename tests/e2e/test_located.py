@@ -16,12 +16,14 @@ pytestmark = pytest.mark.glint_only
 
 QUOTA = 1_000_000
 SERVICE = Who('5' * 32, '6' * 32, 'service')  # and nothing else
+POLICY = 'get_image_location: "role:admin or project_id:%(project_id)s or project_id:%(member_id)s"\n'
 
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
     root = tmp_path_factory.mktemp('located')
     (root / 'protections.conf').write_text(ROLES + section('.*', '@', '@', '@', '@'))
+    (root / 'policy.yaml').write_text(POLICY)
     s = make_server(root, config(root, DEFAULT={'property_protection_file': 'protections.conf',
                                                 'user_storage_quota': str(QUOTA)})).start()
     yield s
@@ -274,3 +276,41 @@ def test_limits(limited, keystone, offer, me):
     assert web.seen == [] and nothing_is_there(c, image)
     assert c.patch(image, add(web.url + '/good')).status_code == 200  # at once: it is never on its way
     assert usage(limited, me) == (1 << 20, 0, 1, 0)
+
+
+# -- who is told where the bytes are ---------------------------------------------------------------------------
+
+def test_services_need_not_see_images(server, offer, me):
+    """Where its bytes are is told to services of each image that reaches them, to nobody else, and no more of it."""
+    admin, service, url = server.client(ADMIN), server.client(SERVICE), offer(1000).url + '/good'
+    public, private = located(admin, url, visibility='public'), located(server.client(me), url, visibility='private')
+    there = [{'url': url, 'metadata': {'store': 'web'}}]
+    assert service.get(f'/v2/images/{public}/locations').json() == there
+    assert service.get(f'/v2/images/{public}').status_code == 404  # for want of the role reader
+    assert service.get(f'/v2/images/{private}/locations').status_code == 404
+    assert admin.get(f'/v2/images/{private}/locations').json() == there
+    assert server.client(me).get(f'/v2/images/{private}/locations').status_code == 403
+    assert server.client(B).get(f'/v2/images/{public}/locations').status_code == 403
+    assert server.client(Who('x', 'y', 'other')).get(f'/v2/images/{public}/locations').status_code == 404
+    queued = admin.new(visibility='public')['id']
+    assert post(server.client(B), queued, url).status_code == 403
+    assert post(server.client(Who('x', 'y', 'other')), queued, url).status_code == 404
+    assert run(server, admin, queued, url)['status'] == 'success'
+    queued = admin.new(visibility='public')['id']
+    assert post(service, queued, url).status_code == 202 and wait_task(server, admin, queued)['status'] == 'success'
+    assert post(service, server.client(me).new(visibility='private')['id'], url).status_code == 404
+
+
+def test_list_and_show_agree(server, offer, me):
+    """Of an image that is shared, members are members for get_image_location."""
+    c, member, url = server.client(me), server.client(B), offer(1000).url + '/good'
+    image = located(c, url, visibility='shared')
+    assert c.post(f'/v2/images/{image}/members', {'member': B.project}).status_code == 200
+    assert member.put(f'/v2/images/{image}/members/{B.project}', json={'status': 'accepted'}).status_code == 200
+    public = located(server.client(ADMIN), url, visibility='public')
+    for client, wanted in ((c, 1), (member, 1), (server.client(ADMIN), 1)):
+        shown = client.show(image)
+        listed, = client.list(f'id=in:{image}&visibility=shared&member_status=all')[1]['images']
+        assert listed == shown and len(shown['locations']) == wanted and shown['direct_url'] == url
+    assert member.show(public)['locations'] == [] and 'direct_url' not in member.show(public)
+    assert all(i['locations'] == [] for i in member.list('visibility=public')[1]['images'])
