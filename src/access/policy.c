@@ -280,7 +280,8 @@ static void complain(struct policy *p, const struct err *err)
 static void complain_missing(struct policy *p, const char *path)
 {
 	if (is_news(p, path))
-		log_warning("glint.policy", NULL, "the rules stay as they were: %s is gone or empty; SIGHUP, if that is meant", path);
+		log_warning("glint.policy", NULL, "the rules stay as they were: %s is gone or empty; SIGHUP, if that is meant",
+			    path);
 }
 
 static void content(struct policy *p)

@@ -701,7 +701,8 @@ static void test_of_two_imports_one_gets_the_last_place(void **state)
 static void test_a_task_waits_for_the_limits_of_its_image(void **state)
 {
 	static const char *const inputs[] = {
-		"{\"import_from\": \"http://nowhere/\", \"import_from_format\": \"raw\", \"image_properties\": {\"owner\": \"p1\"}}",
+		"{\"import_from\": \"http://nowhere/\", \"import_from_format\": \"raw\", "
+		"\"image_properties\": {\"owner\": \"p1\"}}",
 		"{\"import_from\": \"http://nowhere/\", \"import_from_format\": \"raw\", \"image_properties\": {}}"};
 	AUTO(arena_done) struct arena a = {0};
 	struct world *w = *state;
