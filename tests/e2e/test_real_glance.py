@@ -407,6 +407,9 @@ def test_schemas_alike(twins, name):
     assert bare(ours.json()) == bare(theirs.json())
 
 
+NEWER = {'v2.17'}  # than Debian's Glance: locations
+
+
 @pytest.mark.parametrize('path', ['/', '/versions', '/v1', '/v3/images', '/nothing'])
 def test_versions_alike(twins, path):
     """The same form and statuses; only what works is listed."""
@@ -415,7 +418,7 @@ def test_versions_alike(twins, path):
     assert ours.status_code == theirs.status_code
     if 'versions' in theirs.text:
         ids = {v['id']: v for v in ours.json()['versions']}
-        assert set(ids) <= {v['id'] for v in theirs.json()['versions']}
+        assert set(ids) - NEWER <= {v['id'] for v in theirs.json()['versions']}
         for v in theirs.json()['versions']:
             if v['id'] in ids:
                 assert set(ids[v['id']]) == set(v)
